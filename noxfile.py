@@ -1,0 +1,86 @@
+"""Every check of the project: `nox` runs the default ones, `nox -l` lists all of them."""
+
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2025.2.9"
+nox.options.default_venv_backend = "uv|virtualenv"
+nox.options.error_on_external_run = True
+nox.options.reuse_venv = "yes"
+nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
+
+PYPROJECT = nox.project.load_toml("pyproject.toml")
+HEAVY_MODULES = ("PIL", "google", "numpy", "rich")
+
+
+def group(name: str) -> list[str]:
+    """Return the requirements of a dependency group; pip learnt `--group` only with 25.1."""
+    return list(nox.project.dependency_groups(PYPROJECT, name))
+
+
+def run_tests(session: nox.Session) -> None:
+    """Run pytest on the installed package and report its coverage."""
+    session.run("coverage", "erase")
+    session.run("coverage", "run", "-m", "pytest", *session.posargs)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
+@nox.session(tags=["run"])
+def demo(session: nox.Session) -> None:
+    """Run the demo against the simulator; arguments after `--` go to it."""
+    session.install(".[all]")
+    arguments = session.posargs or ["--out", str(Path(session.create_tmp()) / "demo")]
+    session.run("python", "-m", "nanobatch", "demo", *arguments)
+
+
+@nox.session(tags=["test"])
+def tests(session: nox.Session) -> None:
+    """Test the installed package; `--force-python 3.13` takes another interpreter."""
+    session.install(".[all]", *group("test"))
+    run_tests(session)
+
+
+@nox.session(tags=["test"], venv_backend="uv")
+def lowest(session: nox.Session) -> None:
+    """Test with the oldest versions that pyproject.toml allows."""
+    session.install("--resolution", "lowest-direct", ".[all]", *group("test"))
+    run_tests(session)
+
+
+@nox.session(tags=["check"])
+def lint(session: nox.Session) -> None:
+    """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", *session.posargs, ".")
+    session.run("ruff", "format", *([] if "--fix" in session.posargs else ["--check"]), ".")
+
+
+@nox.session(tags=["check"])
+def types(session: nox.Session) -> None:
+    """Check types with mypy strict and pyright strict."""
+    session.install("-e", ".[all]", *group("test"), *group("types"))
+    session.run("mypy")
+    session.run("pyright", "--pythonpath", f"{session.bin}/python")
+
+
+@nox.session(tags=["check"])
+def imports(session: nox.Session) -> None:
+    """Check that the layers hold and that `import nanobatch` stays light."""
+    session.install("-e", ".[all]", *group("imports"))
+    session.run("lint-imports")
+    session.run(
+        "python",
+        "-c",
+        "import sys, nanobatch; "
+        f"heavy = sorted(set({HEAVY_MODULES!r}) & set(sys.modules)); "
+        "sys.exit(f'import nanobatch also imports: {heavy}' if heavy else 0)",
+    )
+
+
+@nox.session(tags=["check"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation; every warning is an error."""
+    session.install(".[all]", *group("docs"))
+    session.run("python", "-m", "sphinx", "-E", "-W", "--keep-going", "docs", "docs/_build/html")
