@@ -1,0 +1,159 @@
+"""What a model returned, what the filters said of it, and what was kept."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from decimal import Decimal
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from nanobatch.errors import BrokenImageError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from PIL.Image import Image
+
+    from nanobatch.job import Job
+    from nanobatch.models import Tier, TokenUsage
+
+__all__ = ["MAX_PIXELS", "AcceptedImage", "Candidate", "Verdict"]
+
+MAX_PIXELS = 64_000_000
+"""Largest image that is ever decoded, in pixels: twice what a 4K model draws, far below a bomb."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What the filters say of one candidate."""
+
+    accepted: bool
+    """Whether the candidate passes."""
+
+    reason: str = ""
+    """Why it was rejected, in words for a person; empty for an acceptance."""
+
+    score: float | None = None
+    """How good it is, larger is better, any scale; `None` if the filter does not rank."""
+
+    usd: Decimal = Decimal(0)
+    """What this judgement cost, USD, >= 0."""
+
+    memo: bytes = b""
+    """What the filter wants back on resume if the image is accepted (`RemembersAccepted.seen`)."""
+
+    @classmethod
+    def accept(cls, score: float | None = None) -> Verdict:
+        """Return an acceptance, with a score if the filter ranks."""
+        return cls(accepted=True, score=score)
+
+    @classmethod
+    def reject(cls, reason: str, score: float | None = None) -> Verdict:
+        """Return a rejection; `reason` is shown to people and counted in reports."""
+        return cls(accepted=False, reason=reason, score=score)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """An image a model returned and nobody has judged.
+
+    Not slotted: the decoded image and what else is expensive is computed once, when asked for.
+    """
+
+    job: Job
+    """The job this candidate is meant for."""
+
+    image_bytes: bytes
+    """The file exactly as the provider delivered it."""
+
+    mime_type: str
+    """`image/png`, `image/jpeg` or `image/webp`, read from the bytes; empty if none of them."""
+
+    sha256: str
+    """Hex digest of `image_bytes`."""
+
+    width_px: int
+    """Width from the header, before any rotation; 0 if there is no readable header."""
+
+    height_px: int
+    """Height from the header, before any rotation; 0 if there is no readable header."""
+
+    model_id: str
+    """The model that was asked."""
+
+    tier: Tier
+    """The tier it was asked in."""
+
+    slot: int
+    """The slot in the checkpoint."""
+
+    usage: TokenUsage | None
+    """What the call used; `None` if the provider did not say."""
+
+    def __repr__(self) -> str:
+        """Show what identifies the candidate, never its bytes."""
+        return (
+            f"Candidate(job={self.job.id!r}, slot={self.slot}, {self.mime_type or 'no image'}, "
+            f"{self.width_px}x{self.height_px}, sha256={self.sha256[:12]})"
+        )
+
+    @cached_property
+    def image(self) -> Image:
+        """The decoded picture, a PIL image in the file's own mode; decoded once and shared.
+
+        Filters must not change it; work on `candidate.image.copy()` or on a converted image.
+
+        Raises:
+            BrokenImageError: The bytes do not decode, or are larger than `MAX_PIXELS`.
+                The pipeline then treats the candidate as broken, whatever filter asked.
+        """
+        from PIL import Image as pillow  # noqa: PLC0415 - heavy: imported when used
+
+        if not 0 < self.width_px * self.height_px <= MAX_PIXELS:
+            raise BrokenImageError(
+                f"The header says {self.width_px}x{self.height_px} px; "
+                f"only 1 to {MAX_PIXELS:,} pixels are decoded."
+            )
+        try:
+            picture = pillow.open(io.BytesIO(self.image_bytes), formats=("PNG", "JPEG", "WEBP"))
+            if picture.width * picture.height > MAX_PIXELS:
+                raise BrokenImageError(f"It decodes to more than {MAX_PIXELS:,} pixels.")
+            picture.load()
+        except Exception as error:  # Pillow raises SyntaxError, struct.error, OSError and more
+            raise BrokenImageError(f"The image does not decode: {error}") from None
+        return picture
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AcceptedImage:
+    """A candidate that passed, durably on disk and in the checkpoint."""
+
+    job_id: str
+    number: int
+    """Which image of its job, from 1 in the order of acceptance."""
+
+    path: Path
+    """Absolute path of the file; its bytes are exactly as delivered."""
+
+    sha256: str
+    """Hex digest of the file."""
+
+    mime_type: str
+    width_px: int
+    height_px: int
+    model_id: str
+    """The model that drew this file."""
+
+    tier: Tier
+    """The tier that drew this file."""
+
+    usd: Decimal
+    """Confirmed USD of its slot; of draft and finish together if it was finished."""
+
+    score: float | None
+    """The last score a filter gave it; `None` if no filter ranks."""
+
+    prompt: str
+    slot: int
+    """The slot in the checkpoint."""

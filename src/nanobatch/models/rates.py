@@ -1,0 +1,29 @@
+"""What was measured of a model, so that next month's bill can be stated before it is run up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import date
+    from decimal import Decimal
+
+__all__ = ["MeasuredRates"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredRates:
+    """Accept and regeneration rate of a role or model, from a `[rates]` table of the config."""
+
+    accept: Decimal
+    """Accepted slots per slot, in (0, 1]."""
+
+    regenerate: Decimal
+    """Billed calls per slot beyond the first, >= 0, unbounded."""
+
+    slots: int
+    """Slots the two rates were measured on, >= 1."""
+
+    measured_on: date
+    """Day of the measurement, UTC."""
