@@ -1,0 +1,107 @@
+"""The one HTTP transport under the SDK: one call is one request, and its answer has limits.
+
+Passing a transport also switches off the SDK's hidden second sending of a lost request, which it
+does whenever aiohttp happens to be installed (google-genai 3.4.0, `_api_client.py`, `_use_aiohttp`).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from nanobatch.backend.faults import fault_of_answer
+from nanobatch.errors import TransientError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["GuardedTransport", "keep_answer"]
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 64 * 1024
+CONNECT_TIMEOUT_SECONDS = 15.0
+_OK = 200
+
+_kept: ContextVar[list[bytes] | None] = ContextVar("nanobatch_kept_answer", default=None)
+
+
+@contextmanager
+def keep_answer() -> Iterator[list[bytes]]:
+    """Collect the raw body of the call made inside; the SDK itself then sees an empty answer.
+
+    The SDK would parse the megabyte of base64 twice and refuse it for one odd field.
+    """
+    bodies: list[bytes] = []
+    token = _kept.set(bodies)
+    try:
+        yield bodies
+    finally:
+        _kept.reset(token)
+
+
+class GuardedTransport(httpx2.AsyncBaseTransport):
+    """Sends each request once: no redirect, no compression, no endless body, no waiting line."""
+
+    def __init__(self) -> None:
+        # No cap on connections: the pipeline's own permits decide how many calls are in flight,
+        # and httpx2's default of 100 would silently queue calls whose deadline already runs.
+        limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
+        self._wire = httpx2.AsyncHTTPTransport(limits=limits, retries=0)
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send one request and read its answer whole.
+
+        Raises:
+            ProviderError: For every complete answer that is not 200.
+            TransientError: If the body is compressed, or longer than the cap.
+        """
+        request.headers["accept-encoding"] = "identity"
+        timeout = request.extensions.get("timeout")
+        if isinstance(timeout, dict):
+            longest = timeout.get("connect") or CONNECT_TIMEOUT_SECONDS
+            timeout["connect"] = min(longest, CONNECT_TIMEOUT_SECONDS)
+        response = await self._wire.handle_async_request(request)
+        try:
+            body = await _read(response)
+        finally:
+            await response.aclose()
+        if response.status_code != _OK:
+            # 3xx ends here too: following it would carry the key to another origin.
+            raise fault_of_answer(response.status_code, response.headers, body)
+        bodies = _kept.get()
+        if bodies is None:
+            return httpx2.Response(_OK, headers=response.headers, content=body)
+        bodies.append(body)
+        return httpx2.Response(_OK, content=b"{}")
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        await self._wire.aclose()
+
+
+async def _read(response: httpx2.Response) -> bytes:
+    is_ok = response.status_code == _OK
+    if is_ok and response.headers.get("content-encoding", "identity").lower() != "identity":
+        raise TransientError(
+            "The answer is compressed although identity was asked for; its cost is unknown.",
+            kind="protocol",
+            status=_OK,
+            is_unknown_money=True,
+        )
+    cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
+    body = bytearray()
+    async for chunk in response.aiter_raw():
+        body += chunk
+        if len(body) > cap:
+            if not is_ok:
+                break  # an error is an error after 64 KiB of it
+            raise TransientError(
+                f"The answer is larger than {cap // 1024**2} MiB; its cost is unknown.",
+                kind="too_large",
+                status=_OK,
+                is_unknown_money=True,
+            )
+    return bytes(body)
