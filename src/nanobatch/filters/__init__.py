@@ -1,0 +1,22 @@
+"""What a filter is, and the filters that come with the library."""
+
+from nanobatch.filters.catalogue import available, default, load
+from nanobatch.filters.file import Decodes, MinBytes
+from nanobatch.filters.frame import AspectRatio, MinSize
+from nanobatch.filters.picture import NotBlank
+from nanobatch.filters.protocol import AnyFilter, Filter, PaidFilter, RemembersAccepted
+
+__all__ = [
+    "AnyFilter",
+    "AspectRatio",
+    "Decodes",
+    "Filter",
+    "MinBytes",
+    "MinSize",
+    "NotBlank",
+    "PaidFilter",
+    "RemembersAccepted",
+    "available",
+    "default",
+    "load",
+]

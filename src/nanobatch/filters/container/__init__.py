@@ -1,0 +1,5 @@
+"""The check that always runs first: are these bytes one complete PNG, JPEG or WebP image?"""
+
+from nanobatch.filters.container.check import Header, fault_in, sniff
+
+__all__ = ["Header", "fault_in", "sniff"]
