@@ -1,0 +1,18 @@
+"""What an accepted image costs: the ledger, the formula, and two tiers compared."""
+
+from nanobatch.cost.ledger import LedgerLine, LedgerTotals, LineKind, Outcome, Stage
+from nanobatch.cost.model import CostModel
+from nanobatch.cost.table import CostTable
+from nanobatch.cost.two_tier import break_even_accept_rate, two_tier_usd_per_accepted
+
+__all__ = [
+    "CostModel",
+    "CostTable",
+    "LedgerLine",
+    "LedgerTotals",
+    "LineKind",
+    "Outcome",
+    "Stage",
+    "break_even_accept_rate",
+    "two_tier_usd_per_accepted",
+]
