@@ -1,0 +1,307 @@
+"""A local Gemini on a real socket, for tests and demos that must not cost anything."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import anyio.to_thread
+import h11
+
+from nanobatch.simulator import delivery, problem
+from nanobatch.simulator.behaviour import read_setting, usual_answer
+from nanobatch.simulator.bill import Bill
+from nanobatch.simulator.call import Call
+from nanobatch.simulator.catalogue import ALIASES
+from nanobatch.simulator.exchange import Exchange, Message, Received, json_message
+from nanobatch.simulator.line import Line, accept, listen
+from nanobatch.simulator.problem import Problem
+from nanobatch.simulator.request import read_request
+from nanobatch.simulator.service import MAX_REQUEST_BYTES, Service, too_large
+from nanobatch.simulator.studio import Content, Studio
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable
+    from datetime import date
+    from types import TracebackType
+
+    from anyio.abc import TaskGroup
+
+    from nanobatch.simulator.answer import Answer
+    from nanobatch.simulator.behaviour import Setting
+    from nanobatch.simulator.delivery import Delivery
+
+__all__ = ["Simulator"]
+
+_PAINTERS = 4
+"""Threads that draw at once; the loop answers meanwhile."""
+_OK = 200
+
+
+class Simulator:
+    """A local Gemini: speaks the wire format, draws pictures, keeps its own bill.
+
+    What a call gets is a function of `seed`, model, prompt and how often that was asked before,
+    never of the order in which calls arrive. It shares no code with the rest of nanobatch.
+
+    Args:
+        seed: Another seed is another run of luck.
+        accept_rate: Probability (0 to 1) that an image is good; the others are blank or nearly
+            black. A number, a number by model id, or a function of the call.
+        regenerate_rate: Probability (0 to 1) that a 200 holds no usable image: none at all, or a
+            truncated file. A number, by model id, or a function of the call.
+        latency_seconds: How long a 200 takes, >= 0; errors come at once. A number, by model id, or
+            a function of the call. A call whose `X-Server-Timeout` is shorter gets a 504.
+        answer: Called for every valid request; returns what to do with it, `None` for the usual.
+        api_key: The only key that is let in; any key by default.
+        drawings: How many different pictures there are for one tier, ratio and size, >= 1.
+        pixels: Linear scale of the pictures, > 0: 0.25 makes tests fast.
+        today: The day on which models are retired or not; the real one by default.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+
+    Raises:
+        ValueError: A number is out of its range.
+    """
+
+    def __init__(
+        self,
+        *,
+        seed: int = 0,
+        accept_rate: Setting = 1.0,
+        regenerate_rate: Setting = 0.0,
+        latency_seconds: Setting = 0.0,
+        answer: Callable[[Call], Answer | None] | None = None,
+        api_key: str | None = None,
+        drawings: int = 24,
+        pixels: float = 1.0,
+        today: date | None = None,
+        host: str = "127.0.0.1",
+        port: int = 0,
+    ) -> None:
+        if drawings < 1:
+            raise ValueError(f"drawings must be 1 or more, not {drawings}.")
+        if not (pixels > 0 and math.isfinite(pixels)):
+            raise ValueError(f"pixels must be greater than 0, not {pixels}.")
+        self.bill = Bill()
+        """What it would charge; stays readable after closing."""
+        self._seed = seed
+        self._accept_rate = read_setting(accept_rate, "accept_rate", default=1, most=1)
+        self._regenerate_rate = read_setting(regenerate_rate, "regenerate_rate", default=0, most=1)
+        self._latency = read_setting(latency_seconds, "latency_seconds", default=0)
+        self._answer = answer
+        self._drawings = drawings
+        self._pixels = pixels
+        self._address = (host, port)
+        day = today or datetime.now(UTC).date()
+        self._service = Service(seed=seed, api_key=api_key, today=day)
+        self._asked: Counter[tuple[str, str, bool]] = Counter()
+        self._failures: list[Exception] = []
+        self._painters: anyio.CapacityLimiter | None = None
+        self._closing: AsyncExitStack | None = None
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT`, while it is open.
+
+        Raises:
+            RuntimeError: It is not open.
+        """
+        if self._closing is None:
+            raise RuntimeError("The simulator is not open: use `async with Simulator() as ...`.")
+        return self._service.base_url
+
+    async def __aenter__(self) -> Self:
+        """Start to listen.
+
+        Raises:
+            OSError: The address is taken or not ours.
+        """
+        if self._closing is not None:
+            raise RuntimeError("The simulator is open already.")
+        listener = listen(*self._address)
+        host, port = listener.getsockname()[:2]
+        self._service.base_url = (
+            f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        )
+        self._painters = anyio.CapacityLimiter(_PAINTERS)
+        async with AsyncExitStack() as stack:
+            stack.callback(listener.close)
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            tasks.start_soon(self._listen, listener, tasks)
+            self._closing = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Drop all connections at once and stop to listen.
+
+        Raises:
+            Exception: What the `answer` function raised, if it did: a broken test is not hidden.
+        """
+        closing, self._closing = self._closing, None
+        if closing is not None:
+            if isinstance(error, anyio.get_cancelled_exc_class()):
+                await closing.__aexit__(kind, error, trace)
+            else:  # kept from the task group, which would wrap the caller's error into a group
+                await closing.__aexit__(None, None, None)
+        if self._failures and error is None:
+            raise self._failures[0]
+
+    async def _listen(self, listener: socket.socket, tasks: TaskGroup) -> None:
+        while True:
+            tasks.start_soon(self._serve, await accept(listener))
+
+    async def _serve(self, line: Line) -> None:
+        """Answer the requests of one connection until it ends, whichever way it ends."""
+        exchange = Exchange(line)
+        try:
+            while received := await exchange.next_request(keep_bytes=MAX_REQUEST_BYTES):
+                await self._respond(exchange, received)
+                if not exchange.is_reusable():
+                    break
+        except (OSError, h11.ProtocolError):
+            pass  # the client has gone, or speaks no HTTP
+        finally:
+            line.close()
+
+    async def _respond(self, exchange: Exchange, received: Received) -> None:
+        if received.method == "POST" and received.path.endswith(":generateContent"):
+            await self._generate(exchange, received)
+            return
+        try:
+            message = self._service.respond(received)
+        except Problem as refused:
+            message = json_message(refused.body(), status=refused.status)
+        except Exception as failure:  # noqa: BLE001 - shown as a 500 and raised on closing
+            message = self._failed(failure)
+        await exchange.write(message)
+
+    async def _generate(self, exchange: Exchange, received: Received) -> None:
+        """Answer one generation request and keep the bill."""
+        version, _, name = (
+            received.path.removesuffix(":generateContent").strip("/").partition("/models/")
+        )
+        number = self.bill.open_line(ALIASES.get(name, name))
+        landed = False
+
+        def landing(*, answered: bool) -> None:
+            nonlocal landed
+            if not landed:
+                self.bill.land()
+            landed = True
+            self.bill.mark_answered(number, answered=answered)
+
+        try:
+            message, deliver = await self._work(number, received, version=version, name=name)
+            await deliver(exchange, message, landing)
+        except (OSError, h11.ProtocolError):
+            landing(answered=False)
+            raise
+        finally:
+            if not landed:  # the simulator is closing
+                self.bill.land()
+
+    async def _work(
+        self, number: int, received: Received, *, version: str, name: str
+    ) -> tuple[Message, Delivery]:
+        """Return what to write and how, after everything it takes; the bill is charged here."""
+        try:
+            studio = await self._read(number, received, version=version, name=name)
+            answer = self._decide(studio.call)
+            await self._wait(studio.call, answer, received)
+            content = await self._draw(answer, studio)
+        except Problem as refused:
+            self.bill.charge(number, status=refused.status, usage=None)
+            return json_message(refused.body(), status=refused.status), delivery.whole
+        except Exception as failure:  # noqa: BLE001 - shown as a 500 and raised on closing
+            self.bill.charge(number, status=500, usage=None)
+            return self._failed(failure), delivery.whole
+        self.bill.charge(number, status=answer.status, usage=content.usage)
+        message = Message(status=answer.status or _OK, headers=answer.headers, body=content.body)
+        return message, answer.deliver
+
+    async def _read(self, number: int, received: Received, *, version: str, name: str) -> Studio:
+        self._service.check_key(received)
+        if version not in {"v1", "v1beta"}:
+            raise problem.not_simulated(received.method, received.path)
+        drawer = self._service.find_model(name, version=version, method="generateContent")
+        if received.size_bytes > len(received.body):
+            raise too_large()
+        request = read_request(received.body, drawer, read_file=self._service.files.read)
+        self.bill.read(number, prompt=request.prompt)
+        key = (drawer.id, request.prompt, bool(request.images))
+        call = Call(
+            model=drawer.id,
+            prompt=request.prompt,
+            nth=self._asked[key],
+            number=number,
+            size=request.size,
+            aspect_ratio=request.aspect_ratio,
+            input_images=len(request.images),
+            thinking_level=request.thinking_level,
+            api_version=version,
+        )
+        self._asked[key] += 1
+        return Studio(
+            call=call,
+            seed=self._seed,
+            drawer=drawer,
+            tokens=request.tokens,
+            input_images=request.images,
+            pixels=self._pixels,
+            drawings=self._drawings,
+        )
+
+    def _decide(self, call: Call) -> Answer:
+        taken_over = self._answer(call) if self._answer is not None else None
+        if taken_over is not None:
+            return taken_over
+        return usual_answer(
+            self._seed,
+            call,
+            regenerate_rate=self._regenerate_rate(call),
+            accept_rate=self._accept_rate(call),
+        )
+
+    async def _wait(self, call: Call, answer: Answer, received: Received) -> None:
+        seconds = answer.wait_seconds
+        if answer.status == _OK:
+            seconds += self._latency(call)
+        patience = _seconds(received.headers.get("x-server-timeout"))
+        if seconds > patience:
+            await anyio.sleep(patience)
+            raise problem.deadline_passed()
+        if seconds:
+            await anyio.sleep(seconds)
+
+    async def _draw(self, answer: Answer, studio: Studio) -> Content:
+        try:
+            return await anyio.to_thread.run_sync(
+                answer.compose, studio, abandon_on_cancel=True, limiter=self._painters
+            )
+        except OSError as unreadable:  # an input image with a good header and bad pixels
+            raise Problem(400, "Unable to process input image.") from unreadable
+
+    def _failed(self, failure: Exception) -> Message:
+        self._failures.append(failure)
+        text = f"The simulator failed: {type(failure).__name__}: {failure}"
+        return json_message(Problem(500, text).body(), status=500)
+
+
+def _seconds(header: str | None) -> float:
+    try:
+        seconds = float(header or "inf")
+    except ValueError:
+        return math.inf
+    return seconds if seconds > 0 else math.inf
