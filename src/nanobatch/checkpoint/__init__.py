@@ -1,0 +1,34 @@
+"""Nothing paid for is lost: a ledger and image files that survive any interruption."""
+
+from nanobatch.checkpoint.checkpoint import Checkpoint, Store
+from nanobatch.checkpoint.reading import CheckpointReader
+from nanobatch.checkpoint.records import (
+    CandidateRecord,
+    CandidateState,
+    Failure,
+    JobResult,
+    JobStatus,
+    SlotState,
+    Spend,
+    VerifyReport,
+)
+from nanobatch.checkpoint.take import InHand, JobEntry, Leftover, TakenJob, take
+
+__all__ = [
+    "CandidateRecord",
+    "CandidateState",
+    "Checkpoint",
+    "CheckpointReader",
+    "Failure",
+    "InHand",
+    "JobEntry",
+    "JobResult",
+    "JobStatus",
+    "Leftover",
+    "SlotState",
+    "Spend",
+    "Store",
+    "TakenJob",
+    "VerifyReport",
+    "take",
+]

@@ -1,0 +1,170 @@
+"""The checkpoint: a folder that holds everything that was paid for, and what it cost."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager, contextmanager, suppress
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.checkpoint.files import ImageFiles
+from nanobatch.checkpoint.lock import acquire_lock, record_owner
+from nanobatch.checkpoint.changes import Settlement, settle
+from nanobatch.checkpoint.reading import CheckpointReader
+from nanobatch.checkpoint.recover import close_run, recover
+from nanobatch.checkpoint.schema import connect_writing
+from nanobatch.checkpoint.store import Store
+from nanobatch.checkpoint.writer import Writer
+from nanobatch.cost import LineKind, Outcome
+from nanobatch.errors import CheckpointError, ConfigError
+from nanobatch.models.money import nano_of_usd
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import AsyncIterator, Callable, Iterator
+    from contextlib import AbstractContextManager
+
+    import filelock
+
+__all__ = ["Checkpoint"]
+
+
+class Checkpoint(CheckpointReader):
+    """A checkpoint open for a run: exclusive, and everything written is durable when it returns.
+
+    Use `async with Checkpoint.open(location)` to write, `with Checkpoint.read(location)` to look.
+    """
+
+    def __init__(self, root: Path, writer: Writer, lock: filelock.BaseFileLock) -> None:
+        super().__init__(root)
+        self.store = Store(writer, ImageFiles(root))
+        """For the pipeline: how it writes. May change without notice."""
+        self._lock = lock
+
+    @staticmethod
+    @asynccontextmanager
+    async def open(location: str | Path) -> AsyncIterator[Checkpoint]:
+        """Open a checkpoint for a run, creating the folder if needed.
+
+        Raises:
+            CheckpointLockedError: Another process is writing to it; its pid is named.
+            CheckpointError: The disk refuses, or the folder holds another program's database.
+        """
+        checkpoint = await anyio.to_thread.run_sync(_open, Path(location))
+        try:
+            yield checkpoint
+        finally:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(checkpoint.close)
+
+    @staticmethod
+    def read(location: str | Path) -> AbstractContextManager[CheckpointReader]:
+        """Open a checkpoint read-only, also while a run goes on.
+
+        Raises:
+            CheckpointError: There is none, or it lies on a read-only medium.
+        """
+        return CheckpointReader(Path(location).absolute())
+
+    def settle(self, call: int, usd: Decimal | str | float, reason: str) -> None:
+        """Settle unknown money by hand, for instance after a look at the provider's bill.
+
+        Args:
+            call: The call, as the ledger line names it.
+            usd: What it did cost; 0 if it was not billed.
+            reason: Why you know; kept in the ledger.
+
+        Raises:
+            ConfigError: The call has no unknown money, or `usd` is no amount >= 0.
+        """
+        try:
+            amount = Decimal(str(usd))
+        except InvalidOperation:
+            amount = Decimal("NaN")
+        if not amount.is_finite() or amount < 0:
+            raise ConfigError(f"settle(usd={usd!r}): it must be a finite amount of USD >= 0.")
+        self.store.writer.commit_now(
+            lambda db: _settle_by_hand(db, call, nano_of_usd(amount), reason)
+        )
+
+    def close(self) -> None:
+        """Settle what is still in flight as unknown and let go of the folder."""
+        try:
+            with suppress(CheckpointError):  # what cannot be written now is recovered on opening
+                self.store.writer.commit_now(self._finish)
+        finally:
+            self.close_reading()
+            self.store.writer.close()
+            self._lock.release()
+
+    def _finish(self, db: sqlite3.Connection) -> None:
+        close_run(db)
+        db.execute("INSERT OR REPLACE INTO meta VALUES ('is_clean', '1')")
+
+
+def _open(location: Path) -> Checkpoint:
+    root = location.absolute()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CheckpointError(f"The folder {root} cannot be created: {error}.", path=root) from error
+    lock = acquire_lock(root)
+    with _undo(lock.release):
+        files = ImageFiles(root)
+        files.create()
+        connection = connect_writing(root)
+        with _undo(connection.close):
+            writer = Writer(connection)
+            writer.commit_now(lambda db: _start(db, files))
+            return Checkpoint(root, writer, lock)
+
+
+def _start(db: sqlite3.Connection, files: ImageFiles) -> None:
+    record_owner(db)
+    row = db.execute("SELECT value FROM meta WHERE key = 'is_clean'").fetchone()
+    if row is not None and row[0] == "0":
+        recover(db, files)
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('is_clean', '0')")
+
+
+def _settle_by_hand(db: sqlite3.Connection, call: int, usd_nano: int, reason: str) -> None:
+    row = db.execute(
+        "SELECT c.slot, s.job, c.kind, (SELECT coalesce(sum(unknown_nano), 0) FROM ledger l "
+        "WHERE l.call = c.number), (SELECT outcome FROM ledger l WHERE l.call = c.number "
+        "ORDER BY number DESC LIMIT 1) FROM calls c JOIN slots s ON s.number = c.slot "
+        "WHERE c.number = ? AND c.is_open = 0",
+        (call,),
+    ).fetchone()
+    if row is None or row[3] == 0:
+        raise ConfigError(f"Call {call} has no unknown money that could be settled.")
+    slot, job, kind, unknown_nano, outcome = row
+    was_billed = outcome == Outcome.BILLED
+    is_billed = was_billed or usd_nano > 0
+    settle(
+        db,
+        Settlement(
+            call=call,
+            slot=slot,
+            job=job,
+            kind=LineKind(kind),
+            outcome=Outcome.BILLED if is_billed else Outcome.UNBILLED,
+            usd_nano=usd_nano,
+            unknown_nano=-unknown_nano,
+            note=f"settled by hand: {reason}",
+        ),
+    )
+    if was_billed:  # it was counted as a billed call when its answer came
+        db.execute("UPDATE slots SET billed = billed - 1 WHERE number = ?", (slot,))
+
+
+@contextmanager
+def _undo(step: Callable[[], object]) -> Iterator[None]:
+    """Take a step back if what follows it fails."""
+    try:
+        yield
+    except BaseException:
+        step()
+        raise

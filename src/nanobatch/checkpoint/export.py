@@ -1,0 +1,84 @@
+"""A manifest of the accepted images, for whoever uses them next."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from typing import TYPE_CHECKING, TextIO
+
+from nanobatch.errors import CheckpointError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from nanobatch.candidate import AcceptedImage
+
+__all__ = ["export_images"]
+
+_FIELDS = (
+    "job_id",
+    "number",
+    "file",
+    "sha256",
+    "mime_type",
+    "width_px",
+    "height_px",
+    "model_id",
+    "tier",
+    "usd",
+    "score",
+    "prompt",
+)
+
+
+def export_images(images: Iterable[AcceptedImage], path: Path, *, base: Path) -> int:
+    """Write one row per image and return how many; `file` is relative to `base`.
+
+    Raises:
+        ConfigError: The suffix is neither `.jsonl` nor `.csv`.
+        CheckpointError: The disk refused.
+    """
+    writers: dict[str, Callable[[TextIO, Iterator[dict[str, object]]], int]] = {
+        ".jsonl": _write_jsonl,
+        ".csv": _write_csv,
+    }
+    write = writers.get(path.suffix.lower())
+    if write is None:
+        raise ConfigError(f"Cannot export to {path.name!r}: the name must end in .jsonl or .csv.")
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline="") as file:
+            count = write(file, (_row(image, base) for image in images))
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise CheckpointError(f"Cannot export to {path}: {error}.", path=path) from error
+    return count
+
+
+def _row(image: AcceptedImage, base: Path) -> dict[str, object]:
+    row: dict[str, object] = {name: getattr(image, name, None) for name in _FIELDS}
+    row["file"] = image.path.relative_to(base).as_posix()
+    row["usd"] = f"{image.usd:f}"
+    return row
+
+
+def _write_jsonl(file: TextIO, rows: Iterator[dict[str, object]]) -> int:
+    count = 0
+    for row in rows:
+        file.write(f"{json.dumps(row, ensure_ascii=False)}\n")
+        count += 1
+    return count
+
+
+def _write_csv(file: TextIO, rows: Iterator[dict[str, object]]) -> int:
+    writer = csv.DictWriter(file, _FIELDS)
+    writer.writeheader()
+    count = 0
+    for row in rows:
+        writer.writerow(row)
+        count += 1
+    return count

@@ -1,0 +1,216 @@
+"""The tables of a checkpoint, and the one way to connect to them."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+from nanobatch.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["DATABASE", "connect_reading", "connect_writing"]
+
+DATABASE = "ledger.sqlite"
+SCHEMA_VERSION = 1
+BUSY_TIMEOUT_SECONDS = 30.0
+
+# Money is whole nano-dollars, time is microseconds since 1970 UTC.
+# `slots.state`: open, void (nothing billed), rejected, passed and picked (in
+# hand; a picked draft won its group and waits for its finish), accepted, unpicked (lost
+# a best-of), spent (a draft that was finished).
+# `candidates.state`: staged (not judged), spare, broken, then the states of its slot.
+_SCHEMA = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT;
+CREATE TABLE jobs (
+    number INTEGER PRIMARY KEY,
+    id TEXT NOT NULL UNIQUE,
+    stem TEXT NOT NULL,
+    stem_key TEXT NOT NULL UNIQUE,
+    spec TEXT NOT NULL,
+    body TEXT NOT NULL,
+    tag TEXT NOT NULL,
+    want INTEGER NOT NULL,
+    attempt INTEGER NOT NULL DEFAULT 1,
+    allowance INTEGER NOT NULL DEFAULT 1,
+    allowance_key TEXT NOT NULL,
+    run INTEGER NOT NULL,
+    status TEXT NOT NULL DEFAULT 'pending',
+    is_final INTEGER NOT NULL DEFAULT 0,
+    reason TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX jobs_by_run ON jobs (run);
+CREATE TABLE slots (
+    number INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES jobs (number),
+    attempt INTEGER NOT NULL,
+    allowance INTEGER NOT NULL,
+    stage TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    parent INTEGER REFERENCES slots (number),
+    billed INTEGER NOT NULL DEFAULT 0,
+    state TEXT NOT NULL DEFAULT 'open'
+) STRICT;
+CREATE INDEX slots_by_job ON slots (job);
+CREATE INDEX slots_open ON slots (number) WHERE state = 'open';
+CREATE TABLE calls (
+    number INTEGER PRIMARY KEY,
+    slot INTEGER NOT NULL REFERENCES slots (number),
+    kind TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    worst_nano INTEGER NOT NULL,
+    is_open INTEGER NOT NULL DEFAULT 1
+) STRICT;
+CREATE INDEX calls_open ON calls (number) WHERE is_open = 1;
+CREATE TABLE ledger (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    at INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    job INTEGER NOT NULL REFERENCES jobs (number),
+    slot INTEGER REFERENCES slots (number),
+    call INTEGER REFERENCES calls (number),
+    outcome TEXT,
+    usd_nano INTEGER NOT NULL DEFAULT 0,
+    unknown_nano INTEGER NOT NULL DEFAULT 0,
+    want INTEGER NOT NULL DEFAULT 0,
+    prompt_tokens INTEGER,
+    image_tokens INTEGER,
+    text_tokens INTEGER,
+    thought_tokens INTEGER,
+    note TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX ledger_by_job ON ledger (job);
+CREATE INDEX ledger_by_slot ON ledger (slot);
+CREATE TRIGGER ledger_is_never_edited BEFORE UPDATE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER ledger_is_never_shortened BEFORE DELETE ON ledger
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TABLE candidates (
+    number INTEGER PRIMARY KEY,
+    slot INTEGER NOT NULL REFERENCES slots (number),
+    call INTEGER NOT NULL REFERENCES calls (number),
+    at INTEGER NOT NULL,
+    file TEXT,
+    sha256 TEXT NOT NULL,
+    mime_type TEXT NOT NULL,
+    width_px INTEGER NOT NULL,
+    height_px INTEGER NOT NULL,
+    state TEXT NOT NULL DEFAULT 'staged',
+    filter_name TEXT NOT NULL DEFAULT '',
+    reason TEXT NOT NULL DEFAULT '',
+    score REAL,
+    memos TEXT NOT NULL DEFAULT '{}',
+    thumbnail BLOB
+) STRICT;
+CREATE INDEX candidates_by_slot ON candidates (slot);
+CREATE INDEX candidates_by_file ON candidates (file) WHERE file IS NOT NULL;
+CREATE TABLE images (
+    number INTEGER PRIMARY KEY,
+    job INTEGER NOT NULL REFERENCES jobs (number),
+    nth INTEGER NOT NULL,
+    slot INTEGER NOT NULL UNIQUE REFERENCES slots (number),
+    candidate INTEGER NOT NULL UNIQUE REFERENCES candidates (number),
+    file TEXT NOT NULL UNIQUE,
+    UNIQUE (job, nth)
+) STRICT;
+CREATE TABLE failures (
+    number INTEGER PRIMARY KEY,
+    at INTEGER NOT NULL,
+    job INTEGER NOT NULL REFERENCES jobs (number),
+    slot INTEGER REFERENCES slots (number),
+    kind TEXT NOT NULL,
+    message TEXT NOT NULL,
+    model_id TEXT NOT NULL,
+    usd_nano INTEGER NOT NULL,
+    is_final INTEGER NOT NULL
+) STRICT;
+CREATE INDEX failures_by_job ON failures (job);
+"""
+
+
+def connect_writing(folder: Path) -> sqlite3.Connection:
+    """Open the database for the one writer, creating it if needed.
+
+    The caller holds the folder's lock. The journal is a rollback journal: several SQLite versions
+    in use (3.7.0 to 3.51.2) can corrupt a WAL database that has a second connection.
+
+    Raises:
+        CheckpointError: It is no checkpoint of this version, or the disk refuses.
+    """
+    path = folder / DATABASE
+    try:
+        connection = sqlite3.connect(
+            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
+        )
+    except sqlite3.Error as error:
+        raise _refused(path, error) from error
+    try:
+        connection.execute("PRAGMA journal_mode = TRUNCATE")
+        connection.execute("PRAGMA synchronous = FULL")
+        connection.execute("PRAGMA foreign_keys = ON")
+        if _version(connection) == 0:
+            connection.executescript(
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+            )
+        _check_version(connection, path)
+    except sqlite3.Error as error:
+        connection.close()
+        raise _refused(path, error) from error
+    except CheckpointError:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_reading(folder: Path) -> sqlite3.Connection:
+    """Open the database for reading, also while a run writes.
+
+    Raises:
+        CheckpointError: There is none, it is not readable, or its medium is read-only: SQLite may
+            have to roll back what a killed run left before anything can be read.
+    """
+    path = folder / DATABASE
+    if not path.is_file():
+        raise CheckpointError(f"No checkpoint in {folder}: there is no {DATABASE}.", path=folder)
+    if not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):
+        raise CheckpointError(
+            f"The checkpoint {folder} is on a read-only medium or not writable for this user: "
+            "copy the folder and read the copy.",
+            path=folder,
+        )
+    try:
+        connection = sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode=rw",
+            uri=True,
+            timeout=BUSY_TIMEOUT_SECONDS,
+            isolation_level=None,
+            check_same_thread=False,
+        )
+        connection.execute("PRAGMA query_only = ON")
+        _check_version(connection, path)
+    except sqlite3.Error as error:
+        raise _refused(path, error) from error
+    return connection
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    with closing(connection.execute("PRAGMA user_version")) as cursor:
+        return int(cursor.fetchone()[0])
+
+
+def _check_version(connection: sqlite3.Connection, path: Path) -> None:
+    version = _version(connection)
+    if version != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path} has layout {version}; this nanobatch reads layout {SCHEMA_VERSION}. "
+            "Use the nanobatch version that wrote it, or start a new checkpoint.",
+            path=path.parent,
+        )
+
+
+def _refused(path: Path, error: sqlite3.Error) -> CheckpointError:
+    return CheckpointError(f"The checkpoint {path} cannot be used: {error}.", path=path.parent)

@@ -1,0 +1,299 @@
+"""What a job is when a run takes it up: new, or as earlier runs left it."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
+from nanobatch.checkpoint.records import JobStatus, SlotState
+from nanobatch.checkpoint.changes import NewCandidate, now_micros
+from nanobatch.cost import LineKind, Stage
+from nanobatch.errors import DuplicateJobError, JobChangedError
+from nanobatch.models import Tier
+
+if TYPE_CHECKING:
+    from nanobatch.job import Job
+
+__all__ = ["InHand", "JobEntry", "Leftover", "TakenJob", "take"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobEntry:
+    """A job of the input with what decides whether it is still the same job."""
+
+    job: Job
+    spec_sha256: str
+    """Hash of prompt, references, ratio and size: fixed once an image is accepted."""
+    allowance_key: str
+    """Route, models and filters: a change starts a new allowance of slots."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InHand:
+    """A passed candidate that waits for its best-of group or its finish."""
+
+    candidate: int
+    slot: int
+    stage: Stage
+    file: str
+    """Path inside the checkpoint's folder."""
+    score: float | None
+    is_picked: bool = False
+    """Whether it is the draft its group chose to finish."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Leftover:
+    """A paid image that an earlier run could not judge; in the order they are to be judged."""
+
+    slot: int
+    stage: Stage
+    tier: Tier
+    model_id: str
+    parent: int | None
+    row: NewCandidate
+
+
+@dataclass(slots=True, kw_only=True)
+class TakenJob:
+    """One job of this run with its history."""
+
+    job: Job
+    number: int
+    stem: str
+    attempt: int
+    allowance: int
+    status: JobStatus
+    """`done`, `refused` and `failed` are closed; everything else is `pending`."""
+    reason: str
+    delivered: int
+    slots_used: dict[Stage, int] = field(default_factory=dict[Stage, int])
+    """Slots of this allowance with a billed call, by stage."""
+    passed: dict[Stage, int] = field(default_factory=dict[Stage, int])
+    """Candidates of this allowance that passed, in hand or used, by stage."""
+    in_hand: list[InHand] = field(default_factory=list[InHand])
+    leftovers: list[Leftover] = field(default_factory=list[Leftover])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Known:
+    number: int
+    stem: str
+    spec: str
+    want: int
+    attempt: int
+    allowance: int
+    allowance_key: str
+    run: int
+    status: JobStatus
+    is_final: bool
+    reason: str
+
+
+def take(db: sqlite3.Connection, entries: list[JobEntry], *, run: int) -> list[TakenJob]:
+    """Write the jobs down as jobs of this run and return them with their history.
+
+    Raises:
+        DuplicateJobError: This run has read a job of that id already.
+        JobChangedError: Images of the job were accepted, and its picture would be another now.
+    """
+    return [_take(db, entry, run=run) for entry in entries]
+
+
+def _take(db: sqlite3.Connection, entry: JobEntry, *, run: int) -> TakenJob:
+    job = entry.job
+    known = _known(db, job.id)
+    if known is None:
+        known = _insert(db, entry, run=run)
+        _want(db, known.number, job.want)
+        return TakenJob(
+            job=job,
+            number=known.number,
+            stem=known.stem,
+            attempt=1,
+            allowance=1,
+            status=JobStatus.PENDING,
+            reason="",
+            delivered=0,
+        )
+    if known.run == run:
+        raise DuplicateJobError(
+            f"Job id {job.id!r} occurs twice in this run: every job needs an id of its own.",
+            job_id=job.id,
+        )
+    delivered = _count(db, "SELECT count(*) FROM images WHERE job = ?", known.number)
+    is_changed = known.spec != entry.spec_sha256
+    if is_changed and delivered:
+        raise JobChangedError(
+            f"Job {job.id!r} changed its prompt, references, aspect_ratio or size although "
+            f"{delivered} image(s) of it are accepted: give the changed job a new id.",
+            job_id=job.id,
+        )
+    is_closed = known.status is JobStatus.REFUSED or (
+        known.status is JobStatus.FAILED and known.is_final
+    )
+    status = known.status if is_closed and not is_changed else JobStatus.PENDING
+    taken = TakenJob(
+        job=job,
+        number=known.number,
+        stem=known.stem,
+        attempt=known.attempt + is_changed,
+        allowance=known.allowance + (known.allowance_key != entry.allowance_key),
+        status=JobStatus.DONE if delivered >= job.want else status,
+        reason=known.reason if status is not JobStatus.PENDING else "",
+        delivered=delivered,
+    )
+    db.execute(
+        "UPDATE jobs SET spec = ?, body = ?, tag = ?, want = ?, attempt = ?, allowance = ?, "
+        "allowance_key = ?, run = ?, status = ?, reason = ? WHERE number = ?",
+        (
+            entry.spec_sha256,
+            job.model_dump_json(),
+            job.tag,
+            job.want,
+            taken.attempt,
+            taken.allowance,
+            entry.allowance_key,
+            run,
+            taken.status,
+            taken.reason,
+            taken.number,
+        ),
+    )
+    if job.want != known.want:
+        _want(db, taken.number, job.want - known.want)
+    _load_history(db, taken)
+    return taken
+
+
+def _known(db: sqlite3.Connection, job_id: str) -> _Known | None:
+    row = db.execute(
+        "SELECT number, stem, spec, want, attempt, allowance, allowance_key, run, status, "
+        "is_final, reason FROM jobs WHERE id = ?",
+        (job_id,),
+    ).fetchone()
+    if row is None:
+        return None
+    number, stem, spec, want, attempt, allowance, key, run, status, is_final, reason = row
+    return _Known(
+        number=number,
+        stem=stem,
+        spec=spec,
+        want=want,
+        attempt=attempt,
+        allowance=allowance,
+        allowance_key=key,
+        run=run,
+        status=JobStatus(status),
+        is_final=bool(is_final),
+        reason=reason,
+    )
+
+
+def _insert(db: sqlite3.Connection, entry: JobEntry, *, run: int) -> _Known:
+    job = entry.job
+    stem = file_stem(job.id)
+    if _count(db, "SELECT count(*) FROM jobs WHERE stem_key = ?", stem_key(stem)):
+        stem = distinct_stem(job.id)
+    cursor = db.execute(
+        "INSERT INTO jobs (id, stem, stem_key, spec, body, tag, want, allowance_key, run) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            job.id,
+            stem,
+            stem_key(stem),
+            entry.spec_sha256,
+            job.model_dump_json(),
+            job.tag,
+            job.want,
+            entry.allowance_key,
+            run,
+        ),
+    )
+    number = cursor.lastrowid or 0
+    return _Known(
+        number=number,
+        stem=stem,
+        spec=entry.spec_sha256,
+        want=job.want,
+        attempt=1,
+        allowance=1,
+        allowance_key=entry.allowance_key,
+        run=run,
+        status=JobStatus.PENDING,
+        is_final=False,
+        reason="",
+    )
+
+
+def _want(db: sqlite3.Connection, job: int, change: int) -> None:
+    db.execute(
+        "INSERT INTO ledger (at, kind, job, want) VALUES (?, ?, ?, ?)",
+        (now_micros(), LineKind.WANT, job, change),
+    )
+
+
+def _count(db: sqlite3.Connection, query: str, value: object) -> int:
+    return int(db.execute(query, (value,)).fetchone()[0])
+
+
+def _load_history(db: sqlite3.Connection, taken: TakenJob) -> None:
+    key = (taken.number, taken.attempt, taken.allowance)
+    taken.slots_used = {
+        Stage(stage): count
+        for stage, count in db.execute(
+            "SELECT stage, count(*) FROM slots WHERE job = ? AND attempt = ? AND allowance = ? "
+            "AND billed > 0 AND state != 'open' GROUP BY stage",
+            key,
+        )
+    }
+    taken.passed = {
+        Stage(stage): count
+        for stage, count in db.execute(
+            "SELECT stage, count(*) FROM slots WHERE job = ? AND attempt = ? AND allowance = ? "
+            "AND state IN ('passed', 'picked', 'accepted', 'unpicked', 'spent') GROUP BY stage",
+            key,
+        )
+    }
+    taken.in_hand = [
+        InHand(
+            candidate=candidate,
+            slot=slot,
+            stage=Stage(stage),
+            file=f"staging/{file}",
+            score=score,
+            is_picked=state == SlotState.PICKED,
+        )
+        for candidate, slot, stage, file, score, state in db.execute(
+            "SELECT c.number, s.number, s.stage, c.file, c.score, s.state FROM candidates c "
+            "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
+            "AND s.state IN ('passed', 'picked') AND c.state = s.state ORDER BY c.number",
+            (taken.number, taken.attempt),
+        )
+    ]
+    taken.leftovers = [
+        Leftover(
+            slot=row[0],
+            stage=Stage(row[1]),
+            tier=Tier(row[2]),
+            model_id=row[3],
+            parent=row[4],
+            row=NewCandidate(
+                number=row[5],
+                file=row[6],
+                sha256=row[7],
+                mime_type=row[8],
+                width_px=row[9],
+                height_px=row[10],
+            ),
+        )
+        for row in db.execute(
+            "SELECT s.number, s.stage, s.tier, s.model_id, s.parent, c.number, c.file, "
+            "c.sha256, c.mime_type, c.width_px, c.height_px FROM candidates c "
+            "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
+            "AND s.state = 'open' AND c.state = 'staged' ORDER BY c.number",
+            (taken.number, taken.attempt),
+        )
+    ]

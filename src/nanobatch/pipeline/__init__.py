@@ -1,0 +1,33 @@
+"""The path of one image from its job to the disk, and the workers that walk it."""
+
+from nanobatch.pipeline.control import Ended
+from nanobatch.pipeline.events import (
+    CallSettled,
+    CandidatePassed,
+    CandidateRejected,
+    Event,
+    FailureRecorded,
+    ImageAccepted,
+    JobEnded,
+    JobStarted,
+    RunEnded,
+)
+from nanobatch.pipeline.forecast import Forecast
+from nanobatch.pipeline.pipeline import TwoTierPipeline
+from nanobatch.pipeline.result import RunResult
+
+__all__ = [
+    "CallSettled",
+    "CandidatePassed",
+    "CandidateRejected",
+    "Ended",
+    "Event",
+    "FailureRecorded",
+    "Forecast",
+    "ImageAccepted",
+    "JobEnded",
+    "JobStarted",
+    "RunEnded",
+    "RunResult",
+    "TwoTierPipeline",
+]

@@ -1,0 +1,326 @@
+"""One generation call with its tries: permit, reserve, intent, one request, settlement."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from math import ceil
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.backend import Reply
+from nanobatch.checkpoint import Spend
+from nanobatch.checkpoint.changes import NewFailure, Settlement, begin, settle
+from nanobatch.checkpoint.recover import described
+from nanobatch.cost import LineKind, Outcome
+from nanobatch.errors import AccountError, BadRequestError, ProviderError, TransientError
+from nanobatch.filters.container import sniff
+from nanobatch.models.money import nano_of_usd, usd_of_nano
+from nanobatch.pipeline.control import Ended, RunStopped
+from nanobatch.pipeline.events import CallSettled, FailureRecorded
+from nanobatch.policy.retry import at_least
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanobatch.backend import ImageBackend, ImageRequest
+    from nanobatch.checkpoint import Store
+    from nanobatch.checkpoint.changes import NewCandidate, NewSlot
+    from nanobatch.models import Model
+    from nanobatch.pipeline.control import Control
+    from nanobatch.pipeline.events import Event
+    from nanobatch.policy import BudgetGate, OutageBreaker, Permits, Retry
+    from nanobatch.policy.permits import Permit
+
+__all__ = ["Answer", "Caller", "Order", "Staged"]
+
+_log = logging.getLogger("nanobatch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What is to be called for: one slot's request, and whose prices count."""
+
+    slot: NewSlot
+    request: ImageRequest
+    model: Model
+    job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Staged:
+    """An image that was paid for and lies in `staging/`."""
+
+    row: NewCandidate
+    image: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A complete answer, settled."""
+
+    reply: Reply
+    """Empty if no answer came."""
+    images: tuple[Staged, ...]
+    """In the order they are to be judged: the candidate first, then its spares."""
+    settlement: Settlement
+
+    @property
+    def is_billed(self) -> bool:
+        """Whether it was billed, as far as anybody knows."""
+        return self.settlement.outcome is Outcome.BILLED
+
+
+class Caller:
+    """Makes the calls of one run; every request it sends has an intent before and a line after."""
+
+    def __init__(
+        self,
+        backend: ImageBackend,
+        *,
+        store: Store,
+        gate: BudgetGate,
+        permits: Permits,
+        retry: Retry,
+        breaker: OutageBreaker,
+        control: Control,
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._backend = backend
+        self._store = store
+        self._gate = gate
+        self._permits = permits
+        self._retry = retry
+        self._breaker = breaker
+        self._control = control
+        self._emit = emit
+        self._reserve_factor: dict[str, float] = {}
+
+    async def call(self, order: Order, *, is_new_slot: bool) -> Answer:
+        """Send a request, again after transient faults, and return its settled answer.
+
+        Args:
+            order: What to ask for.
+            is_new_slot: Whether the slot has no row yet; it is written with the first intent.
+
+        Raises:
+            RunStopped: The run ends before there is an answer.
+            ProviderError: The last fault, when no try is left or none makes sense.
+        """
+        waits = self._retry.waits()
+        while True:
+            try:
+                return await self._try(order, is_new_slot=is_new_slot)
+            except TransientError as fault:
+                is_new_slot = False
+                wait = next(waits, None)
+                if wait is None:
+                    raise
+                with self._control.waiting():
+                    await anyio.sleep(at_least(wait, fault.retry_after_seconds))
+
+    async def _try(self, order: Order, *, is_new_slot: bool) -> Answer:
+        with self._control.waiting():
+            permit = await self._permits.acquire()
+        try:
+            worst_nano = await self._reserve(order)
+            cost_nano = worst_nano
+            try:
+                call = self._store.new_call()
+                reply, fault = await self._send(
+                    order, call, worst_nano=worst_nano, is_new_slot=is_new_slot
+                )
+                with anyio.CancelScope(shield=True):  # paid for: it must reach the disk
+                    answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
+                cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
+            finally:
+                self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+        finally:
+            self._permits.release(permit)
+        self._learn(order, answer, fault, worst_nano=worst_nano, permit=permit)
+        if isinstance(fault, AccountError) or (reply is None and fault is None):
+            raise RunStopped
+        if fault is not None:
+            raise fault
+        return answer
+
+    async def _reserve(self, order: Order) -> int:
+        """Reserve the worst case, or end the run because the budget is exhausted."""
+        factor = self._reserve_factor.get(order.model.id, 1)
+        worst_nano = ceil(nano_of_usd(order.model.worst_case_usd(order.request)) * factor)
+        is_granted = False
+        with self._control.waiting():
+            is_granted = await self._gate.reserve(worst_nano)
+        if not is_granted:
+            self._control.stop(
+                Ended.BUDGET,
+                f"The next call may cost up to {usd_of_nano(worst_nano):.4f} USD, which the "
+                "budget does not cover any more: raise it and run again.",
+            )
+            raise RunStopped
+        return worst_nano
+
+    async def _send(
+        self, order: Order, call: int, *, worst_nano: int, is_new_slot: bool
+    ) -> tuple[Reply | None, Exception | None]:
+        """Write the intent, send exactly one request; neither a reply nor a fault: it was cut."""
+        with self._control.in_flight():
+            await self._store.commit(
+                lambda db: begin(
+                    db,
+                    call=call,
+                    slot=order.slot.number,
+                    kind=LineKind.CALL,
+                    worst_nano=worst_nano,
+                    new=order.slot if is_new_slot else None,
+                )
+            )
+            try:
+                return await self._backend.generate(order.request), None
+            except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
+                return None, fault
+        return None, None
+
+    async def _settle(
+        self,
+        order: Order,
+        call: int,
+        reply: Reply | None,
+        fault: Exception | None,
+        *,
+        worst_nano: int,
+    ) -> Answer:
+        """Put the images on the disk, then the settlement into the ledger."""
+        settlement = _settlement(order, call, reply, fault, worst_nano=worst_nano)
+        images = tuple(reversed(reply.images)) if reply else ()
+        staged: tuple[Staged, ...] = ()
+        if images:
+            numbers = [self._store.new_candidate() for _ in images]
+            staged = await anyio.to_thread.run_sync(self._stage, call, images, numbers)
+        if isinstance(fault, TransientError) and fault.body:
+            body = fault.body
+            await anyio.to_thread.run_sync(self._store.files.set_aside, call, body)
+        failure = _failure(order, fault)
+        rows = [image.row for image in staged]
+        await self._store.commit(lambda db: settle(db, settlement, rows, failure))
+        self._emit(
+            CallSettled(
+                job_id=order.job_id,
+                slot=order.slot.number,
+                tier=order.slot.tier,
+                model_id=order.model.id,
+                outcome=settlement.outcome,
+                spend=Spend(
+                    confirmed_usd=usd_of_nano(settlement.usd_nano),
+                    unknown_usd=usd_of_nano(settlement.unknown_nano),
+                ),
+            )
+        )
+        if failure is not None:
+            self._emit(
+                FailureRecorded(
+                    job_id=order.job_id,
+                    slot=order.slot.number,
+                    kind=failure.kind,
+                    message=failure.message,
+                    is_final=failure.is_final,
+                )
+            )
+        return Answer(reply=reply or Reply(), images=staged, settlement=settlement)
+
+    def _stage(self, call: int, images: tuple[bytes, ...], numbers: list[int]) -> tuple[Staged, ...]:
+        staged = tuple(
+            Staged(
+                row=described(image, number=number, file=f"{call}-{i:02d}.{sniff(image).extension}"),
+                image=image,
+            )
+            for i, (image, number) in enumerate(zip(images, numbers, strict=True))
+        )
+        self._store.files.stage({one.row.file: one.image for one in staged})
+        return staged
+
+    def _learn(
+        self,
+        order: Order,
+        answer: Answer,
+        fault: Exception | None,
+        *,
+        worst_nano: int,
+        permit: Permit,
+    ) -> None:
+        """Let the run's limits follow what came back."""
+        if fault is None:
+            self._permits.succeeded()
+            self._breaker.succeeded()
+            usd_nano = answer.settlement.usd_nano
+            if usd_nano > worst_nano:
+                factor = self._reserve_factor.get(order.model.id, 1) * usd_nano / worst_nano
+                self._reserve_factor[order.model.id] = factor
+                _log.warning(
+                    "A call on %s cost %s USD, more than the %s USD reserved for it; "
+                    "the reserve is raised.",
+                    order.model.id,
+                    usd_of_nano(usd_nano),
+                    usd_of_nano(worst_nano),
+                )
+        elif isinstance(fault, TransientError):
+            if fault.slow_down:
+                self._permits.slow_down(permit)
+            if self._breaker.failed():
+                self._control.stop(
+                    Ended.OUTAGE,
+                    f"The provider failed again and again without a success between: {fault}",
+                )
+        elif isinstance(fault, AccountError):
+            self._control.stop(Ended.ACCOUNT, str(fault))
+
+
+def _settlement(
+    order: Order,
+    call: int,
+    reply: Reply | None,
+    fault: Exception | None,
+    *,
+    worst_nano: int,
+) -> Settlement:
+    """Say what a call cost: by its usage, nothing, or unknown at its worst case."""
+    usd_nano = unknown_nano = 0
+    note = ""
+    if reply is not None and reply.usage is not None:
+        usd_nano = nano_of_usd(order.model.usd(reply.usage))
+        outcome = Outcome.BILLED if usd_nano else Outcome.UNBILLED
+        if usd_nano > worst_nano:
+            note = f"above its worst case of {usd_of_nano(worst_nano)} USD"
+    elif reply is not None:
+        outcome, unknown_nano, note = Outcome.BILLED, worst_nano, "the answer names no usage"
+    elif isinstance(fault, ProviderError) and not fault.is_unknown_money:
+        outcome, note = Outcome.UNBILLED, fault.kind
+    else:
+        outcome, unknown_nano = Outcome.UNKNOWN, worst_nano
+        note = fault.kind if isinstance(fault, ProviderError) else "no answer"
+    return Settlement(
+        call=call,
+        slot=order.slot.number,
+        job=order.slot.job,
+        outcome=outcome,
+        usd_nano=usd_nano,
+        unknown_nano=unknown_nano,
+        usage=reply.usage if reply else None,
+        note=note,
+    )
+
+
+def _failure(order: Order, fault: Exception | None) -> NewFailure | None:
+    if fault is None:
+        return None
+    is_known = isinstance(fault, ProviderError)
+    return NewFailure(
+        job=order.slot.job,
+        slot=order.slot.number,
+        kind=fault.kind if is_known else "backend_error",
+        message=str(fault) if is_known else f"{type(fault).__name__} in the backend",
+        model_id=order.model.id,
+        is_final=isinstance(fault, BadRequestError),
+    )

@@ -1,0 +1,111 @@
+"""How a run is ended: who is told to stop waiting, and how long calls in flight may still take."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+import anyio
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Control", "Ended", "RunStopped"]
+
+DRAIN_SECONDS = 30.0
+"""How long calls in flight are awaited after a cancellation."""
+
+
+class Ended(StrEnum):
+    """Why a run is over."""
+
+    COMPLETE = "complete"
+    """Every job that was read is settled one way or the other."""
+    BUDGET = "budget"
+    """The next call might pass the cap."""
+    ACCOUNT = "account"
+    """Key, credit or quota: no call can work until the account's owner acts."""
+    MODEL = "model"
+    """No model is left that could draw what is missing."""
+    OUTAGE = "outage"
+    """Many transient faults and not one success between them."""
+    HOPELESS = "hopeless"
+    """Nothing passed among the first judged slots: fix the prompts or the filters."""
+    CANCELLED = "cancelled"
+    """The caller ended it; running again goes on."""
+
+
+class RunStopped(Exception):
+    """Internal: the run ends, nothing new is started."""
+
+
+class Control:
+    """Told once that the run ends, it wakes whoever waits and limits whoever is in flight."""
+
+    def __init__(self) -> None:
+        self.ended: Ended | None = None
+        self.message = ""
+        """Why it ended, in a sentence, when there is more to say than the word."""
+        self.error: Exception | None = None
+        """What the caller has to see instead of a result."""
+        self._waits: set[anyio.CancelScope] = set()
+        self._flights: set[anyio.CancelScope] = set()
+        self._deadline = float("inf")
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether no new call may start."""
+        return self.ended is not None or self.error is not None
+
+    def stop(self, ended: Ended, message: str = "") -> None:
+        """End the run; the first reason counts. Calls in flight finish and are saved."""
+        if not self.is_stopping:
+            self.ended, self.message = ended, message
+        self._wake()
+
+    def abort(self, error: Exception) -> None:
+        """End the run with an error of the caller's; calls in flight finish and are saved."""
+        if self.error is None:
+            self.error = error
+        self._wake()
+
+    def drain(self, seconds: float = DRAIN_SECONDS) -> None:
+        """Give calls in flight so long and no longer."""
+        self._deadline = min(self._deadline, anyio.current_time() + seconds)
+        for scope in self._flights:
+            scope.deadline = self._deadline
+
+    @contextmanager
+    def waiting(self) -> Iterator[None]:
+        """Wait for something before a call: ends at once when the run does.
+
+        Raises:
+            RunStopped: The run ends.
+        """
+        if self.is_stopping:
+            raise RunStopped
+        scope = anyio.CancelScope()
+        self._waits.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._waits.discard(scope)
+        if scope.cancelled_caught:
+            raise RunStopped
+
+    @contextmanager
+    def in_flight(self) -> Iterator[None]:
+        """Do something that costs money: cancellation waits for it, until the drain's deadline."""
+        scope = anyio.CancelScope(shield=True, deadline=self._deadline)
+        self._flights.add(scope)
+        try:
+            with scope:
+                yield
+        finally:
+            self._flights.discard(scope)
+
+    def _wake(self) -> None:
+        for scope in self._waits:
+            scope.cancel()

@@ -1,0 +1,259 @@
+"""What the filters say of one candidate: the container first, then each filter in its order."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.checkpoint.changes import Settlement, begin, settle
+from nanobatch.cost import LineKind, Outcome
+from nanobatch.errors import BrokenImageError, CheckpointError
+from nanobatch.filters.container import fault_in
+from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
+from nanobatch.models.money import nano_of_usd, usd_of_nano
+from nanobatch.pipeline.control import Control, Ended, RunStopped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanobatch.candidate import AcceptedImage, Candidate, Verdict
+    from nanobatch.checkpoint import CheckpointReader, Store
+    from nanobatch.filters import AnyFilter
+    from nanobatch.policy import BudgetGate
+
+__all__ = ["FilterFailed", "Judge", "Judgement"]
+
+FILTER_THREADS = (os.cpu_count() or 1) + 2
+"""Sync filters at work at the same time; a hung one is given up and takes no other's place."""
+
+
+class FilterFailed(Exception):
+    """Internal: a filter raised or took too long, so nobody knows whether the candidate passes."""
+
+    def __init__(self, filter_name: str, message: str) -> None:
+        self.filter_name = filter_name
+        super().__init__(message)
+
+
+@dataclass(slots=True, kw_only=True)
+class Judgement:
+    """The verdict of all filters together."""
+
+    is_broken: bool = False
+    accepted: bool = True
+    filter_name: str = ""
+    """The filter that rejected it."""
+    reason: str = ""
+    score: float | None = None
+    """The last score a filter gave."""
+    memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What filters want to remember of it if it is accepted, by filter name."""
+
+    @property
+    def memos_json(self) -> str:
+        """The memos as they are stored."""
+        return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
+
+
+class Judge:
+    """Runs the filters of one run over candidates."""
+
+    def __init__(
+        self,
+        *,
+        store: Store,
+        gate: BudgetGate,
+        control: Control,
+        timeout_seconds: float,
+    ) -> None:
+        self._store = store
+        self._gate = gate
+        self._control = control
+        self._timeout_seconds = timeout_seconds
+        self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+
+    async def judge(
+        self, candidate: Candidate, filters: Sequence[AnyFilter], *, job_number: int
+    ) -> Judgement:
+        """Return what the filters say; a broken container is not shown to them.
+
+        Raises:
+            FilterFailed: A filter raised or exceeded its deadline.
+            RunStopped: A paid filter does not fit the budget.
+        """
+        fault = await anyio.to_thread.run_sync(fault_in, candidate.image_bytes)
+        if fault is not None:
+            return Judgement(is_broken=True, accepted=False, reason=fault)
+        judgement = Judgement()
+        await self.go_on(judgement, candidate, filters, job_number=job_number)
+        return judgement
+
+    async def go_on(
+        self,
+        judgement: Judgement,
+        candidate: Candidate,
+        filters: Sequence[AnyFilter],
+        *,
+        job_number: int,
+    ) -> None:
+        """Let further filters judge a candidate that has passed so far.
+
+        Raises:
+            FilterFailed: As `judge`.
+            RunStopped: As `judge`.
+        """
+        for one in filters:
+            if not await self._passes(judgement, one, candidate, job_number=job_number):
+                break
+
+    async def remember(
+        self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
+    ) -> None:
+        """Tell the filters that remember of an accepted image.
+
+        Raises:
+            FilterFailed: One of them raised.
+        """
+        for one in filters:
+            if remembers(one):
+                name = name_of(one)
+                seen = one.seen
+                memo = memos.get(name, b"")
+                try:
+                    await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
+                except Exception as error:  # noqa: BLE001 - other people's code
+                    raise FilterFailed(name, _sentence(name, error)) from error
+
+    async def recall(self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader) -> None:
+        """Tell the filters that remember of every image accepted in earlier runs."""
+        if any(remembers(one) for one in filters):
+            for image, memos in checkpoint.images_with_memos():
+                await self.remember(filters, image, memos)
+
+    async def _passes(
+        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, job_number: int
+    ) -> bool:
+        """Add one filter's verdict to the judgement; `False` ends it."""
+        name = name_of(one)
+        try:
+            verdict = await self._ask(one, candidate, job_number=job_number)
+        except BrokenImageError as error:
+            judgement.is_broken, judgement.accepted = True, False
+            judgement.reason = str(error)
+            return False
+        except (FilterFailed, RunStopped, CheckpointError):
+            raise
+        except Exception as error:
+            raise FilterFailed(name, _sentence(name, error)) from error
+        if verdict.score is not None:
+            judgement.score = verdict.score
+        if verdict.memo:
+            judgement.memos[name] = verdict.memo
+        if not verdict.accepted:
+            judgement.accepted, judgement.filter_name = False, name
+            judgement.reason = verdict.reason
+        return verdict.accepted
+
+    async def _ask(self, one: AnyFilter, candidate: Candidate, *, job_number: int) -> Verdict:
+        worst_nano = nano_of_usd(worst_case_usd(one))
+        if worst_nano == 0:
+            verdict = await self._answer(one, candidate)
+            if verdict.usd:
+                await self._book(candidate, job_number, nano_of_usd(verdict.usd))
+            return verdict
+        is_granted = False
+        with self._control.waiting():
+            is_granted = await self._gate.reserve(worst_nano)
+        if not is_granted:
+            self._control.stop(
+                Ended.BUDGET,
+                f"Filter {name_of(one)} may cost up to {usd_of_nano(worst_nano):.4f} USD, which "
+                "the budget does not cover any more: raise it and run again.",
+            )
+            raise RunStopped
+        cost_nano = worst_nano
+        call = self._store.new_call()
+        try:
+            await self._begin(candidate, call, worst_nano)
+            verdict: Verdict | None = None
+            try:
+                verdict = await self._answer(one, candidate)
+                cost_nano = nano_of_usd(verdict.usd)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await self._settle(
+                        candidate,
+                        job_number,
+                        call,
+                        outcome=Outcome.UNKNOWN if verdict is None else Outcome.BILLED,
+                        usd_nano=0 if verdict is None else cost_nano,
+                        unknown_nano=worst_nano if verdict is None else 0,
+                    )
+        finally:
+            self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+        return verdict
+
+    async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
+        name = name_of(one)
+        with anyio.move_on_after(self._timeout_seconds):
+            if is_async(one):
+                result = one(candidate)
+            else:
+                result = await anyio.to_thread.run_sync(
+                    one, candidate, abandon_on_cancel=True, limiter=self._threads
+                )
+            if hasattr(result, "__await__"):
+                result = await result
+            return as_verdict(result, filter_name=name)
+        raise FilterFailed(
+            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+        )
+
+    async def _begin(self, candidate: Candidate, call: int, worst_nano: int) -> None:
+        await self._store.commit(
+            lambda db: begin(
+                db,
+                call=call,
+                slot=candidate.slot,
+                kind=LineKind.JUDGE,
+                worst_nano=worst_nano,
+                new=None,
+            )
+        )
+
+    async def _book(self, candidate: Candidate, job_number: int, usd_nano: int) -> None:
+        """Book what a filter says it cost although it announced no worst case."""
+        call = self._store.new_call()
+        await self._begin(candidate, call, usd_nano)
+        await self._settle(candidate, job_number, call, outcome=Outcome.BILLED, usd_nano=usd_nano)
+        self._gate.add(usd_nano)
+
+    async def _settle(
+        self,
+        candidate: Candidate,
+        job_number: int,
+        call: int,
+        *,
+        outcome: Outcome,
+        usd_nano: int,
+        unknown_nano: int = 0,
+    ) -> None:
+        settlement = Settlement(
+            call=call,
+            slot=candidate.slot,
+            job=job_number,
+            kind=LineKind.JUDGE,
+            outcome=outcome,
+            usd_nano=usd_nano,
+            unknown_nano=unknown_nano,
+        )
+        await self._store.commit(lambda db: settle(db, settlement))
+
+
+def _sentence(name: str, error: Exception) -> str:
+    return f"Filter {name} raised {type(error).__name__}: {error}"

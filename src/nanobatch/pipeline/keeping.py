@@ -1,0 +1,222 @@
+"""Making a verdict durable: the file first, then the row, and only then anyone hears of it."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.checkpoint import CandidateState, InHand, SlotState
+from nanobatch.checkpoint.changes import NewFailure, accept, fail, judge, move_on, set_slot
+from nanobatch.checkpoint.reading import accepted_image
+from nanobatch.errors import BrokenImageError
+from nanobatch.pipeline.events import (
+    CandidatePassed,
+    CandidateRejected,
+    FailureRecorded,
+    ImageAccepted,
+)
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable, Sequence
+
+    from nanobatch.candidate import AcceptedImage, Candidate
+    from nanobatch.checkpoint import Store
+    from nanobatch.pipeline.caller import Staged
+    from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.judging import Judgement
+    from nanobatch.pipeline.options import KeepRejected
+    from nanobatch.pipeline.progress import JobProgress
+
+__all__ = ["Keeper"]
+
+THUMBNAIL_PX = 256
+
+
+class Keeper:
+    """Writes verdicts of one run to its checkpoint."""
+
+    def __init__(
+        self, store: Store, *, keep_rejected: KeepRejected, emit: Callable[[Event], None]
+    ) -> None:
+        self._store = store
+        self._keep_rejected = keep_rejected
+        self._emit = emit
+
+    async def reject(
+        self, job: JobProgress, candidate: Candidate, staged: Staged, judgement: Judgement
+    ) -> None:
+        """Write down that a candidate is broken or rejected; keep of it what was asked for."""
+        files, row = self._store.files, staged.row
+        is_kept = self._keep_rejected == "all" or (
+            judgement.is_broken and self._keep_rejected != "none"
+        )
+        thumbnail: bytes | None = None
+        if self._keep_rejected == "thumbnail" and not judgement.is_broken:
+            thumbnail = await anyio.to_thread.run_sync(_thumbnail, candidate)
+        if is_kept:
+            await anyio.to_thread.run_sync(files.keep_rejected, row.file)
+
+        def change(db: sqlite3.Connection) -> None:
+            judge(
+                db,
+                candidate=row.number,
+                state=CandidateState.BROKEN if judgement.is_broken else CandidateState.REJECTED,
+                filter_name=judgement.filter_name,
+                reason=judgement.reason,
+                score=judgement.score,
+                thumbnail=thumbnail,
+                file=row.file if is_kept else None,
+            )
+            if judgement.is_broken:
+                fail(
+                    db,
+                    NewFailure(
+                        job=job.taken.number,
+                        slot=candidate.slot,
+                        kind="broken",
+                        message=judgement.reason,
+                        model_id=candidate.model_id,
+                    ),
+                )
+
+        await self._store.commit(change)
+        await anyio.to_thread.run_sync(files.discard, f"staging/{row.file}")
+        self._emit(
+            CandidateRejected(
+                job_id=job.job.id,
+                slot=candidate.slot,
+                tier=candidate.tier,
+                filter_name=judgement.filter_name,
+                reason=judgement.reason,
+            )
+        )
+
+    async def keep(
+        self, job: JobProgress, candidate: Candidate, staged: Staged, judgement: Judgement
+    ) -> None:
+        """Write down that a candidate passed and waits in `staging/`."""
+
+        def change(db: sqlite3.Connection) -> None:
+            self._passed(db, staged.row.number, judgement, file=staged.row.file)
+            set_slot(db, candidate.slot, SlotState.PASSED)
+
+        await self._store.commit(change)
+        self._emit(
+            CandidatePassed(
+                job_id=job.job.id,
+                slot=candidate.slot,
+                tier=candidate.tier,
+                score=judgement.score,
+            )
+        )
+
+    async def accept(
+        self, job: JobProgress, staged: Staged, judgement: Judgement
+    ) -> AcceptedImage:
+        """Accept a candidate that has just passed."""
+        return await self._accept(
+            job,
+            staged.row.number,
+            f"staging/{staged.row.file}",
+            lambda db: self._passed(db, staged.row.number, judgement, file=staged.row.file),
+        )
+
+    async def accept_in_hand(
+        self, job: JobProgress, best: InHand, unpicked: Sequence[InHand] = ()
+    ) -> tuple[AcceptedImage, dict[str, bytes]]:
+        """Accept the best of a group; also give what the filters want to remember of it."""
+        memos: dict[str, bytes] = {}
+
+        def change(db: sqlite3.Connection) -> None:
+            row = db.execute(
+                "SELECT memos FROM candidates WHERE number = ?", (best.candidate,)
+            ).fetchone()
+            memos.update((name, bytes.fromhex(memo)) for name, memo in json.loads(row[0]).items())
+            for other in unpicked:
+                move_on(db, other.slot, SlotState.UNPICKED)
+
+        image = await self._accept(job, best.candidate, best.file, change)
+        return image, memos
+
+    async def end_slot(self, slot: int, state: SlotState, *, spent: InHand | None = None) -> None:
+        """Write down what became of a slot that yielded nothing, and of the draft it used up."""
+
+        def change(db: sqlite3.Connection) -> None:
+            set_slot(db, slot, state)
+            if spent is not None:
+                move_on(db, spent.slot, SlotState.SPENT)
+
+        await self._store.commit(change)
+
+    async def pick(self, best: InHand, unpicked: Sequence[InHand]) -> None:
+        """Write down which draft of a group is going to be finished."""
+
+        def change(db: sqlite3.Connection) -> None:
+            move_on(db, best.slot, SlotState.PICKED)
+            for other in unpicked:
+                move_on(db, other.slot, SlotState.UNPICKED)
+
+        await self._store.commit(change)
+
+    async def fail(self, job: JobProgress, failure: NewFailure) -> None:
+        """Write down a failure."""
+        await self._store.commit(lambda db: fail(db, failure))
+        self._emit(
+            FailureRecorded(
+                job_id=job.job.id,
+                slot=failure.slot,
+                kind=failure.kind,
+                message=failure.message,
+                is_final=failure.is_final,
+            )
+        )
+
+    async def _accept(
+        self,
+        job: JobProgress,
+        candidate: int,
+        file: str,
+        change_before: Callable[[sqlite3.Connection], None],
+    ) -> AcceptedImage:
+        files = self._store.files
+        nth = job.take_number()
+        name = await anyio.to_thread.run_sync(files.accept, file, f"{job.taken.stem}-{nth}")
+
+        def change(db: sqlite3.Connection) -> AcceptedImage:
+            change_before(db)
+            number = accept(
+                db, job=job.taken.number, nth=nth, candidate=candidate, file=name
+            )
+            return accepted_image(db, files, number)
+
+        image = await self._store.commit(change)
+        await anyio.to_thread.run_sync(files.discard, file)
+        self._emit(ImageAccepted(image=image))
+        return image
+
+    @staticmethod
+    def _passed(db: sqlite3.Connection, number: int, judgement: Judgement, *, file: str) -> None:
+        judge(
+            db,
+            candidate=number,
+            state=CandidateState.PASSED,
+            score=judgement.score,
+            memos=judgement.memos_json,
+            file=file,
+        )
+
+
+def _thumbnail(candidate: Candidate) -> bytes | None:
+    try:
+        picture = candidate.image.convert("RGB")
+        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+        file = io.BytesIO()
+        picture.save(file, "WEBP", quality=70)
+    except (BrokenImageError, OSError, ValueError):
+        return None  # a rejected image that does not decode simply has no thumbnail
+    return file.getvalue()

@@ -1,0 +1,53 @@
+"""Everything a pipeline was told, checked once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from nanobatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from nanobatch.backend import ImageBackend
+    from nanobatch.checkpoint import Checkpoint
+    from nanobatch.pipeline.plan import Plan
+    from nanobatch.policy import Budget, Retry, StopRule
+
+__all__ = ["KeepRejected", "Options"]
+
+KeepRejected: TypeAlias = Literal["thumbnail", "all", "none"]
+"""What is kept of rejected images: a small WebP in the database, the file, or nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options:
+    """A pipeline's parts and numbers.
+
+    Raises:
+        ConfigError: A number is out of range, or a choice does not exist.
+    """
+
+    backend: ImageBackend
+    plan: Plan
+    checkpoint: Checkpoint | Path
+    budget: Budget
+    concurrency: int
+    retry: Retry
+    stop: StopRule
+    keep_rejected: KeepRejected
+    finish_fallback: bool
+    filter_timeout_seconds: float
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.concurrency < 1:
+            raise ConfigError(f"concurrency={self.concurrency}: at least 1 is needed.")
+        if not self.filter_timeout_seconds > 0:
+            raise ConfigError(
+                f"filter_timeout_seconds={self.filter_timeout_seconds}: it must be above 0."
+            )
+        if self.keep_rejected not in ("thumbnail", "all", "none"):
+            raise ConfigError(
+                f"keep_rejected={self.keep_rejected!r}: choose 'thumbnail', 'all' or 'none'."
+            )

@@ -1,0 +1,332 @@
+"""The pipeline: jobs in, accepted images out, at a cost that is measured."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+
+import anyio
+
+from nanobatch import filters as built_in
+from nanobatch.checkpoint import Checkpoint, InHand
+from nanobatch.cost import Stage
+from nanobatch.errors import ConfigError, ModelRetiringWarning
+from nanobatch.filters.protocol import checked
+from nanobatch.job import Job, Route
+from nanobatch.models import ModelRegistry, Tier
+from nanobatch.pipeline.control import Control
+from nanobatch.pipeline.events import RunEnded
+from nanobatch.pipeline.forecast import Forecast, forecast
+from nanobatch.pipeline.options import KeepRejected, Options
+from nanobatch.pipeline.plan import Plan
+from nanobatch.pipeline.run import Run
+from nanobatch.pipeline.sync import run_until_signalled
+from nanobatch.policy import Budget, Retry, StopRule
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable
+
+    from nanobatch.backend import ImageBackend
+    from nanobatch.candidate import AcceptedImage
+    from nanobatch.filters import AnyFilter
+    from nanobatch.models import Model
+    from nanobatch.pipeline.board import Jobs
+    from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.result import RunResult
+
+__all__ = ["Progress", "TwoTierPipeline"]
+
+Progress: TypeAlias = "Callable[[Event], object]"
+"""Called on the event loop with everything that happened, right after it was saved."""
+
+
+class TwoTierPipeline:
+    """Generates candidates, culls them, saves what passes, and knows what each image costs.
+
+    A pipeline is a recipe: it may run any number of times, one run at a time per checkpoint.
+
+    Args:
+        backend: Where the calls go. Handed over unopened it is opened for each run and closed
+            after it; handed over open it stays open.
+        registry: The models; the built-in ones if not given.
+        lite: Role, id or alias of the cheap tier's model, or a `Model`.
+        quality: The same for the quality tier; without it every job takes the route `lite`.
+        filters: What a candidate has to pass, in this order; `filters.default()` if not given.
+        finish_filters: What a finished image has to pass; the same as `filters` if not given.
+        checkpoint: A folder, or an open `Checkpoint`.
+        budget: The most the checkpoint may ever cost: `Budget(usd=...)` or `Budget.unlimited()`.
+        route: The route of jobs that name none; by default `auto`, or `lite` without a quality
+            tier.
+        concurrency: Most requests in flight, >= 1.
+        retry: How transient faults are tried again.
+        stop: When a prompt, or the batch, has had enough.
+        keep_rejected: What is kept of rejected images: `"thumbnail"`, `"all"` or `"none"`.
+        finish_fallback: Whether the draft is delivered when its finish is rejected.
+        filter_timeout_seconds: Deadline of one filter on one candidate, > 0.
+
+    Raises:
+        ConfigError: Something cannot be meant; the message says what and what to do.
+        ModelRetiredError: A model is switched off; the replacement is named.
+    """
+
+    def __init__(
+        self,
+        backend: ImageBackend,
+        *,
+        registry: ModelRegistry | None = None,
+        lite: str | Model = "lite",
+        quality: str | Model | None = None,
+        filters: Sequence[AnyFilter] | None = None,
+        finish_filters: Sequence[AnyFilter] | None = None,
+        checkpoint: Checkpoint | str | Path,
+        budget: Budget | None = None,
+        route: Route | str | None = None,
+        concurrency: int = 16,
+        retry: Retry | None = None,
+        stop: StopRule | None = None,
+        keep_rejected: KeepRejected = "thumbnail",
+        finish_fallback: bool = False,
+        filter_timeout_seconds: float = 60.0,
+    ) -> None:
+        if budget is None:
+            raise ConfigError(
+                "A pipeline needs a budget: pass budget=Budget(usd='25.00'), or "
+                "budget=Budget.unlimited() to spend without a cap."
+            )
+        self._registry = registry or ModelRegistry.builtin()
+        models = {Tier.LITE: self._registry.usable(lite)}
+        if quality is not None:
+            models[Tier.QUALITY] = self._registry.usable(quality)
+        default_route = Route.LITE if quality is None else Route.AUTO
+        chosen = built_in.default() if filters is None else tuple(map(checked, filters))
+        self._options = Options(
+            backend=backend,
+            plan=Plan(
+                models=models,
+                default_route=default_route if route is None else _route(route),
+                filters=chosen,
+                finish_filters=(
+                    chosen if finish_filters is None else tuple(map(checked, finish_filters))
+                ),
+            ),
+            checkpoint=checkpoint if isinstance(checkpoint, Checkpoint) else Path(checkpoint),
+            budget=budget,
+            concurrency=concurrency,
+            retry=retry or Retry(),
+            stop=stop or StopRule(),
+            keep_rejected=keep_rejected,
+            finish_fallback=finish_fallback,
+            filter_timeout_seconds=filter_timeout_seconds,
+        )
+
+    def __repr__(self) -> str:
+        """Show its models, where it writes and what it may spend."""
+        models = ", ".join(f"{t}={m.id!r}" for t, m in self._options.plan.models.items())
+        checkpoint = self._options.checkpoint
+        where = checkpoint.root if isinstance(checkpoint, Checkpoint) else checkpoint
+        return f"TwoTierPipeline({models}, checkpoint={str(where)!r}, budget={self._options.budget})"
+
+    async def run(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
+        """Work on the jobs until all are settled or something ends the run.
+
+        Cancelling saves what is in flight for up to 30 seconds and is then raised again; running
+        the same jobs again goes on where this run ended.
+
+        Args:
+            jobs: Any iterable or async iterable of `Job`, read lazily.
+            progress: Called with every event.
+
+        Raises:
+            ConfigError: The caller's error: a job no model can make, two jobs with one id, ...
+            JobChangedError: A job differs from the one whose images are accepted already.
+            FilterError: A filter failed ten times in a row.
+            CheckpointError: The disk refused, or another process is writing.
+        """
+        return await self._run(_of(jobs), Control(), progress or _ignore)
+
+    def run_sync(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
+        """Do the same from code without an event loop.
+
+        Ctrl-C and SIGTERM end the run as `cancelled` after what is in flight is saved; a second
+        one does not wait for it.
+
+        Raises:
+            ConfigError: An event loop is running here: use `await pipeline.run(jobs)`.
+            Exception: As `run`.
+        """
+        return run_until_signalled(
+            lambda control: self._run(_of(jobs), control, progress or _ignore)
+        )
+
+    @asynccontextmanager
+    async def stream(self, jobs: Jobs) -> AsyncIterator[AsyncIterator[Event]]:
+        """Work on the jobs and yield one event per thing that happened; `RunEnded` is the last.
+
+        ```python
+        async with pipeline.stream(jobs) as events:
+            async for event in events: ...
+        ```
+
+        Leaving the block early ends the run as a cancellation does: what is in flight is saved.
+
+        Raises:
+            Exception: As `run`.
+        """
+        send, receive = anyio.create_memory_object_stream["Event"](math.inf)
+        error: Exception | None = None
+
+        def tell(event: Event) -> None:
+            with suppress(anyio.BrokenResourceError):  # nobody listens any more
+                send.send_nowait(event)
+
+        async def produce() -> None:
+            nonlocal error
+            with send:
+                try:
+                    tell(RunEnded(result=await self._run(_of(jobs), Control(), tell)))
+                except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
+                    error = raised
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(produce)
+            try:
+                with receive:
+                    yield receive
+            except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
+                error = raised
+            group.cancel_scope.cancel()
+        if error is not None:
+            raise error
+
+    async def finish(
+        self, images: Iterable[AcceptedImage], progress: Progress | None = None
+    ) -> RunResult:
+        """Finish images that a person chose, on the quality tier.
+
+        Each image becomes a job of its own, `<job id>-<number>-finished`, with one finish slot at
+        the size and ratio of its job; an image that is finished already is left as it is, one
+        whose finish was rejected gets another slot. The chosen images stay where they are.
+
+        Args:
+            images: Accepted images of this pipeline's checkpoint.
+            progress: Called with every event.
+
+        Raises:
+            ConfigError: There is no quality tier, or an image is not from this checkpoint.
+            Exception: As `run`.
+        """
+        if Tier.QUALITY not in self._options.plan.models:
+            raise ConfigError(
+                "Finishing needs a quality tier: pass TwoTierPipeline(..., quality='quality')."
+            )
+        chosen = list(images)
+        return await self._run(
+            lambda checkpoint: _finishes(checkpoint, chosen), Control(), progress or _ignore
+        )
+
+    def forecast(self, jobs: Iterable[Job]) -> Forecast:
+        """Return what the jobs may cost, before anything is spent.
+
+        Args:
+            jobs: The jobs, read to their end: hand over a list, or a fresh iterator.
+
+        Raises:
+            ConfigError: As `run`.
+        """
+        return forecast(jobs, self._options, self._registry)
+
+    async def _run(self, work: _Work, control: Control, progress: Progress) -> RunResult:
+        """Open what was handed over unopened, run, and close it again."""
+        options = self._options
+        _warn_of_retirement(self._registry, options.plan.models.values())
+        async with AsyncExitStack() as stack:
+            checkpoint = options.checkpoint
+            if not isinstance(checkpoint, Checkpoint):
+                checkpoint = await stack.enter_async_context(Checkpoint.open(checkpoint))
+            jobs, chosen = work(checkpoint)
+            if isinstance(jobs, Sequence):  # what can be checked before anything is sent, is
+                for job in jobs:
+                    options.plan.check(job)
+            backend = options.backend
+            if isinstance(backend, _Openable) and not getattr(backend, "is_open", False):
+                await stack.enter_async_context(backend)
+            run = Run(options, checkpoint, control=control, emit=progress, chosen=chosen)
+            return await run.work(jobs)
+
+
+@runtime_checkable
+class _Openable(Protocol):
+    """A backend that has to be opened."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(self, *error: object) -> bool | None: ...
+
+
+_Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"
+"""Gives the jobs of a run, and the drafts a person chose for them, once the checkpoint is open."""
+
+
+def _of(jobs: Jobs) -> _Work:
+    return lambda _: (jobs, {})
+
+
+def _finishes(
+    checkpoint: Checkpoint, images: list[AcceptedImage]
+) -> tuple[list[Job], dict[str, InHand]]:
+    """Turn chosen images into jobs that have their draft already."""
+    jobs: list[Job] = []
+    chosen: dict[str, InHand] = {}
+    for image in images:
+        job = checkpoint.job(image.job_id)
+        if job is None or not image.path.is_relative_to(checkpoint.root):
+            raise ConfigError(
+                f"The image {image.path} is not from the checkpoint {checkpoint.root}: finish it "
+                "with the pipeline that made it."
+            )
+        finish = job.model_copy(
+            update={
+                "id": f"{job.id}-{image.number}-finished",
+                "want": 1,
+                "best_of": 1,
+                "route": Route.FINISH,
+            }
+        )
+        jobs.append(finish)
+        chosen[finish.id] = InHand(
+            candidate=0,  # it is accepted, so it is never accepted again as a draft
+            slot=image.slot,
+            stage=Stage.DRAFT,
+            file=image.path.relative_to(checkpoint.root).as_posix(),
+            score=image.score,
+            is_picked=True,
+        )
+    return jobs, chosen
+
+
+def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> None:
+    used = {model.id for model in models}
+    for model in registry.retiring():
+        if model.id in used:
+            switch = f"; switch to {model.replacement}" if model.replacement else ""
+            warnings.warn(
+                f"{model.id} is switched off on {model.retires}{switch}.",
+                ModelRetiringWarning,
+                stacklevel=3,
+            )
+
+
+def _ignore(event: Event) -> None:
+    del event
+
+
+def _route(route: Route | str) -> Route:
+    try:
+        return Route(route)
+    except ValueError:
+        known = ", ".join(Route)
+        raise ConfigError(f"route={route!r}: choose one of {known}.") from None

@@ -1,0 +1,174 @@
+"""Which model draws what: a job's route turned into requests, or into an error before any is sent."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanobatch.backend import ImageRequest
+from nanobatch.cost import Stage
+from nanobatch.errors import JobError
+from nanobatch.filters.protocol import fingerprint
+from nanobatch.job import Route
+from nanobatch.models import Tier
+from nanobatch.policy import tier_for_slot
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from nanobatch.filters import AnyFilter
+    from nanobatch.job import Job
+    from nanobatch.models import Model
+
+__all__ = ["Draw", "Plan"]
+
+FINISH_INSTRUCTION = (
+    "Finish the first image: keep its composition, subject, colours and light exactly, and render "
+    "it again with clean detail, natural texture and no artefacts. What it should show:"
+)
+CANDIDATE_THINKING_LEVEL = "minimal"
+"""Thinking is billed at the text rate; nano-banana-2.1 thinks at `medium` unless told otherwise.
+
+Source: reference page "Gemini image API: facts" 0.12, collected 2026-11-23, unverified.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draw:
+    """What one slot asks for."""
+
+    stage: Stage
+    tier: Tier
+    model: Model
+    size: str
+    aspect_ratio: str
+
+    def request(self, job: Job, *, references: tuple[bytes, ...], draft: bytes | None) -> ImageRequest:
+        """Return the request; the draft to finish goes before the references."""
+        prompt = job.prompt if draft is None else f"{FINISH_INSTRUCTION}\n\n{job.prompt}"
+        has_levels = CANDIDATE_THINKING_LEVEL in self.model.thinking_levels
+        return ImageRequest(
+            model=self.model.id,
+            prompt=prompt,
+            aspect_ratio=self.aspect_ratio,
+            size=self.size,
+            input_images=references if draft is None else (draft, *references),
+            timeout_seconds=self.model.timeout_seconds,
+            thinking_level=CANDIDATE_THINKING_LEVEL if has_levels else None,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """The models of a pipeline, the filters that judge their images, and the default route."""
+
+    models: dict[Tier, Model]
+    default_route: Route
+    filters: Sequence[AnyFilter]
+    finish_filters: Sequence[AnyFilter]
+
+    @property
+    def all_filters(self) -> tuple[AnyFilter, ...]:
+        """Every filter once, those of the finish too."""
+        further = [one for one in self.finish_filters if all(one is not f for f in self.filters)]
+        return (*self.filters, *further)
+
+    def route(self, job: Job) -> Route:
+        """Return the route a job takes."""
+        return job.route or self.default_route
+
+    def check(self, job: Job) -> None:
+        """Refuse a job that no model of its route can make at a known price.
+
+        Raises:
+            JobError: It names what is missing and what the models can make.
+            PriceUnknownError: What a call would cost cannot be said.
+        """
+        route = self.route(job)
+        if route in (Route.FINISH, Route.QUALITY) and Tier.QUALITY not in self.models:
+            raise JobError(
+                f"Job {job.id!r} takes the route {route.value!r}, but the pipeline has no quality "
+                "tier: pass TwoTierPipeline(..., quality='quality').",
+                job_id=job.id,
+            )
+        if not self._tiers(job):
+            tried = [self.models[tier] for tier in _tiers_of(route) if tier in self.models]
+            raise JobError(
+                f"Job {job.id!r} cannot be made on its route {route.value!r}: "
+                + " ".join(model.why_not(job.size, job.aspect_ratio) for model in tried),
+                job_id=job.id,
+            )
+        draws = [self._draw(job, Stage.CANDIDATE, tier) for tier in self._tiers(job)]
+        if route is Route.FINISH:
+            draws.append(self._draft(job))
+        for draw in draws:
+            draw.model.usd_per_image(draw.size)
+
+    def next_draw(
+        self, job: Job, *, slots_used: int, gone: frozenset[Tier] = frozenset()
+    ) -> Draw | None:
+        """Return what the job's next new slot draws; `None` if no tier is left for it.
+
+        Args:
+            job: A job that `check` has passed.
+            slots_used: Its slots so far, those in flight included.
+            gone: Tiers whose model does not answer any more.
+        """
+        tiers = self._tiers(job) - gone
+        if self.route(job) is Route.FINISH:
+            if gone or not tiers:
+                return None
+            return self._draft(job)
+        if not tiers:
+            return None
+        return self._draw(job, Stage.CANDIDATE, tier_for_slot(slots_used, eligible=tiers))
+
+    def finish_draw(self, job: Job) -> Draw:
+        """Return what finishes a draft of the job."""
+        return self._draw(job, Stage.FINISH, Tier.QUALITY)
+
+    def allowance_key(self, job: Job) -> str:
+        """Return what starts a new allowance of slots when it changes."""
+        facts = {
+            "route": self.route(job),
+            "models": {tier: model.id for tier, model in self.models.items()},
+            "filters": [fingerprint(filter) for filter in self.filters],
+            "finish_filters": [fingerprint(filter) for filter in self.finish_filters],
+        }
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+    def _draft(self, job: Job) -> Draw:
+        lite = self.models[Tier.LITE]
+        size, aspect_ratio = lite.nearest(job.size, job.aspect_ratio)
+        return Draw(
+            stage=Stage.DRAFT, tier=Tier.LITE, model=lite, size=size, aspect_ratio=aspect_ratio
+        )
+
+    def _draw(self, job: Job, stage: Stage, tier: Tier) -> Draw:
+        return Draw(
+            stage=stage,
+            tier=tier,
+            model=self.models[tier],
+            size=job.size,
+            aspect_ratio=job.aspect_ratio,
+        )
+
+    def _tiers(self, job: Job) -> frozenset[Tier]:
+        """Return the tiers that can make the image a job wants accepted."""
+        return frozenset(
+            tier
+            for tier in _tiers_of(self.route(job))
+            if tier in self.models and self.models[tier].makes(job.size, job.aspect_ratio)
+        )
+
+
+def _tiers_of(route: Route) -> tuple[Tier, ...]:
+    """Return the tiers whose images are accepted on a route."""
+    return {
+        Route.LITE: (Tier.LITE,),
+        Route.FINISH: (Tier.QUALITY,),
+        Route.QUALITY: (Tier.QUALITY,),
+        Route.AUTO: (Tier.LITE, Tier.QUALITY),
+    }[route]

@@ -1,0 +1,252 @@
+"""One job while a run works on it: what it still needs, and when it has had enough."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
+
+from nanobatch.checkpoint import InHand, JobStatus, Leftover, TakenJob
+from nanobatch.cost import Stage
+from nanobatch.job import Route
+from nanobatch.models import Tier
+
+if TYPE_CHECKING:
+    from nanobatch.job import Job
+    from nanobatch.pipeline.plan import Draw, Plan
+    from nanobatch.policy import StopRule
+
+__all__ = ["DrawStep", "FinishStep", "JobProgress", "JudgeStep", "PickStep", "Step"]
+
+MAX_VOID_SLOTS = 3
+"""Void slots in a row after which the provider has failed a job."""
+
+MAX_UNSAFE_SLOTS = 2
+"""Slots in a row that end with IMAGE_SAFETY after which a prompt counts as refused."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DrawStep:
+    """Draw a candidate or a draft in a new slot."""
+
+    job: JobProgress
+    draw: Draw
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinishStep:
+    """Finish the best of a group of drafts in a new slot."""
+
+    job: JobProgress
+    draw: Draw
+    draft: InHand
+    unpicked: tuple[InHand, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickStep:
+    """Accept the best of a group of passed candidates."""
+
+    job: JobProgress
+    best: InHand
+    unpicked: tuple[InHand, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeStep:
+    """Judge what an earlier run paid for and could not judge."""
+
+    job: JobProgress
+    leftovers: tuple[Leftover, ...]
+
+
+Step: TypeAlias = DrawStep | FinishStep | PickStep | JudgeStep
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Closing:
+    """How a job ends once nothing of it is in flight."""
+
+    status: JobStatus
+    reason: str
+    is_final: bool = False
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class JobProgress:
+    """A taken job with what is in flight; every change of it happens on the event loop.
+
+    Counters by stage follow the checkpoint: `slots_used` slots with a billed call, `passed`
+    candidates that passed. In flight is a slot from its start until its verdict is durable.
+    """
+
+    taken: TakenJob
+    plan: Plan
+    stop: StopRule
+    references: tuple[bytes, ...] = ()
+    order: int = 0
+    """Place in the input."""
+    is_queued: bool = False
+    """Whether the board is going to look at it anyway."""
+    in_flight: Counter[Stage] = field(default_factory=Counter[Stage])
+    held: Counter[Stage] = field(default_factory=Counter[Stage])
+    """Images no filter could judge: they count as needed, so nothing is bought in their place."""
+    groups: list[InHand] = field(default_factory=list[InHand])
+    """Passed candidates that wait for their group to be complete."""
+    picks: list[InHand] = field(default_factory=list[InHand])
+    """Drafts that wait for their finish."""
+    leftovers: list[tuple[Leftover, ...]] = field(default_factory=list[tuple[Leftover, ...]])
+    picking: int = 0
+    """Groups whose best candidate is being accepted."""
+    delivered: int = 0
+    next_number: int = 1
+    void_streak: int = 0
+    unsafe_streak: int = 0
+    closing: Closing | None = None
+    held_reason: str = ""
+    lacks_model: bool = False
+    """Whether it waits for a tier that is gone."""
+    has_one_finish: bool = False
+    """Whether a rejected finish ends it: a person chose the draft, so no other is drawn."""
+
+    def __post_init__(self) -> None:
+        """Sort what earlier runs left."""
+        taken = self.taken
+        self.delivered, self.next_number = taken.delivered, taken.delivered + 1
+        by_slot: dict[int, list[Leftover]] = {}
+        for leftover in taken.leftovers:
+            by_slot.setdefault(leftover.slot, []).append(leftover)
+        self.leftovers = [tuple(images) for images in by_slot.values()]
+        finishing = {images[0].parent for images in self.leftovers}
+        for images in self.leftovers:
+            self.in_flight[images[0].stage] += 1
+        waiting = [candidate for candidate in taken.in_hand if candidate.slot not in finishing]
+        self.picks = [candidate for candidate in waiting if candidate.is_picked]
+        for candidate in waiting:
+            if not candidate.is_picked:
+                self.keep(candidate)
+
+    @property
+    def job(self) -> Job:
+        """The job as the caller wrote it."""
+        return self.taken.job
+
+    @property
+    def is_finish(self) -> bool:
+        """Whether its drafts are finished on the quality tier."""
+        return self.plan.route(self.job) is Route.FINISH
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing of it is in flight."""
+        return self.in_flight.total() == 0 and self.picking == 0
+
+    def next_step(self, gone: frozenset[Tier]) -> Step | None:
+        """Return what to do next for this job and count it as in flight; `None`: wait, or over."""
+        if self.leftovers:
+            return JudgeStep(job=self, leftovers=self.leftovers.pop())
+        if self.closing is not None or self.delivered + self.picking >= self.job.want:
+            return None
+        if self.is_finish:
+            return self._finish_step(gone) or self._draw_step(Stage.DRAFT, gone)
+        if len(self.groups) >= self.job.best_of:
+            best, unpicked = self._pop_group()
+            self.picking += 1
+            return PickStep(job=self, best=best, unpicked=unpicked)
+        return self._draw_step(Stage.CANDIDATE, gone)
+
+    def keep(self, candidate: InHand) -> None:
+        """Put a passed candidate in hand; one of another route waits in the checkpoint only."""
+        if candidate.stage is (Stage.DRAFT if self.is_finish else Stage.CANDIDATE):
+            self.groups.append(candidate)
+
+    def land(self, stage: Stage, *, is_billed: bool, is_passed: bool = False) -> None:
+        """Count a slot as over; one that was billed counts for the stop rule."""
+        self.in_flight[stage] -= 1
+        if is_billed:
+            self.taken.slots_used[stage] = self.taken.slots_used.get(stage, 0) + 1
+            self.void_streak = 0
+        if is_passed:
+            self.taken.passed[stage] = self.taken.passed.get(stage, 0) + 1
+
+    def take_number(self) -> int:
+        """Return the number of the job's next accepted image."""
+        self.next_number += 1
+        return self.next_number - 1
+
+    def close(self, status: JobStatus, reason: str, *, is_final: bool = False) -> None:
+        """Start nothing more for this job; it ends so once nothing of it is in flight."""
+        self.closing = self.closing or Closing(status=status, reason=reason, is_final=is_final)
+
+    def conclude(self, gone: frozenset[Tier]) -> Closing:
+        """Return how the job ends, given that nothing is in flight and no step is left."""
+        want, best_of = self.job.want, self.job.best_of
+        if self.delivered >= want:
+            return Closing(status=JobStatus.DONE, reason="")
+        if self.closing is not None:
+            return self.closing
+        if self.held.total():
+            return Closing(status=JobStatus.PENDING, reason=self.held_reason)
+        stage = self._exhausted_stage()
+        if stage is not None:
+            used = self.taken.slots_used.get(stage, 0)
+            passed = self.taken.passed.get(stage, 0)
+            what = {Stage.DRAFT: "drafts", Stage.FINISH: "finishes"}.get(stage, "candidates")
+            return Closing(
+                status=JobStatus.STOPPED,
+                reason=f"{passed} of {used} {what} passed, {want * best_of} were needed.",
+            )
+        self.lacks_model = bool(gone)
+        return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
+
+    def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
+        if Tier.QUALITY in gone or self._is_at_cap(Stage.FINISH):
+            return None
+        unpicked: tuple[InHand, ...] = ()
+        if self.picks:
+            draft = self.picks.pop(0)
+        elif len(self.groups) >= self.job.best_of:
+            draft, unpicked = self._pop_group()
+        else:
+            return None
+        self.in_flight[Stage.FINISH] += 1
+        return FinishStep(
+            job=self, draw=self.plan.finish_draw(self.job), draft=draft, unpicked=unpicked
+        )
+
+    def _draw_step(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
+        if self.has_one_finish or self._needed(stage) <= 0 or self._is_at_cap(stage):
+            return None
+        slots = self.taken.slots_used.get(stage, 0) + self.in_flight[stage]
+        draw = self.plan.next_draw(self.job, slots_used=slots, gone=gone)
+        if draw is None:
+            return None
+        self.in_flight[stage] += 1
+        return DrawStep(job=self, draw=draw)
+
+    def _needed(self, stage: Stage) -> int:
+        """Return how many more slots of a stage the job needs, beside those in flight."""
+        open_wants = self.job.want - self.delivered - self.picking
+        if stage is Stage.DRAFT:
+            open_wants -= len(self.picks) + self.in_flight[Stage.FINISH] + self.held[Stage.FINISH]
+        waiting = len(self.groups) + self.in_flight[stage] + self.held[stage]
+        return open_wants * self.job.best_of - waiting
+
+    def _is_at_cap(self, stage: Stage) -> bool:
+        slots = self.taken.slots_used.get(stage, 0) + self.in_flight[stage]
+        return slots >= self._cap(stage)
+
+    def _cap(self, stage: Stage) -> int:
+        wanted = self.job.want * (1 if stage is Stage.FINISH else self.job.best_of)
+        return self.stop.cap(passing=self.taken.passed.get(stage, 0), wanted=wanted)
+
+    def _exhausted_stage(self) -> Stage | None:
+        stages = (Stage.FINISH, Stage.DRAFT) if self.is_finish else (Stage.CANDIDATE,)
+        return next((stage for stage in stages if self._is_at_cap(stage)), None)
+
+    def _pop_group(self) -> tuple[InHand, tuple[InHand, ...]]:
+        """Take a complete group; the best score wins, no score is the lowest, ties: the first."""
+        size = self.job.best_of
+        group, self.groups = self.groups[:size], self.groups[size:]
+        best = max(group, key=lambda one: float("-inf") if one.score is None else one.score)
+        return best, tuple(one for one in group if one is not best)

@@ -1,0 +1,115 @@
+"""What a run came to: complete values, and lists that are read from the checkpoint when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from nanobatch.checkpoint import Checkpoint, CheckpointReader, Failure, JobResult, Spend
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nanobatch.candidate import AcceptedImage
+    from nanobatch.cost import CostModel
+    from nanobatch.pipeline.control import Ended
+
+__all__ = ["RunResult", "result_of"]
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunResult:
+    """How a run ended. Figures cover the checkpoint's whole life, not only this run."""
+
+    ended: Ended
+    """Why it is over."""
+
+    reason: str
+    """What to know or do about it, in a sentence; empty when it is complete."""
+
+    spend: Spend
+    """All money of the checkpoint."""
+
+    cost: CostModel
+    """What an accepted image costs, measured on the whole ledger."""
+
+    wanted: int
+    """Images the jobs of this run want."""
+
+    delivered: int
+    """Images of them that are accepted, at most what is wanted."""
+
+    all_read: bool
+    """Whether the input was read to its end; if not, further jobs want more."""
+
+    jobs: Mapping[str, JobResult]
+    """The jobs this run has read, by id; each is read from the checkpoint when asked for."""
+
+    images: Iterable[AcceptedImage]
+    """Accepted images of these jobs, from all runs; can be iterated again and again."""
+
+    failures: Iterable[Failure]
+    """What went wrong with these jobs, in all runs; can be iterated again and again."""
+
+    @property
+    def fill_rate(self) -> float:
+        """Delivered / wanted, 0 to 1, over the jobs that were read; 1 when nothing is wanted."""
+        return self.delivered / self.wanted if self.wanted else 1.0
+
+
+def result_of(
+    checkpoint: CheckpointReader, *, run: int, ended: Ended, reason: str, all_read: bool
+) -> RunResult:
+    """Return the result of a run, from its checkpoint while that is still open."""
+    _, wanted, delivered = checkpoint.count_since(run)
+    root = checkpoint.root
+    return RunResult(
+        ended=ended,
+        reason=reason,
+        spend=checkpoint.spend,
+        cost=checkpoint.cost_model(),
+        wanted=wanted,
+        delivered=delivered,
+        all_read=all_read,
+        jobs=_Jobs(root, run),
+        images=_Rows(root, lambda reader: reader.images_since(run)),
+        failures=_Rows(root, lambda reader: reader.failures_since(run)),
+    )
+
+
+class _Rows(Iterable[T], Generic[T]):
+    """Rows of a checkpoint that may be closed: every iteration opens it anew."""
+
+    def __init__(self, root: Path, rows: Callable[[CheckpointReader], Iterator[T]]) -> None:
+        self._root = root
+        self._rows = rows
+
+    def __iter__(self) -> Iterator[T]:
+        with Checkpoint.read(self._root) as reader:
+            yield from self._rows(reader)
+
+
+class _Jobs(Mapping[str, JobResult]):
+    """The jobs of a run by id."""
+
+    def __init__(self, root: Path, run: int) -> None:
+        self._root = root
+        self._run = run
+
+    def __getitem__(self, job_id: str) -> JobResult:
+        with Checkpoint.read(self._root) as reader:
+            for job in reader.jobs_where("run >= ? AND id = ?", self._run, job_id):
+                return job
+        raise KeyError(job_id)
+
+    def __iter__(self) -> Iterator[str]:
+        with Checkpoint.read(self._root) as reader:
+            yield from reader.ids_since(self._run)
+
+    def __len__(self) -> int:
+        with Checkpoint.read(self._root) as reader:
+            return reader.count_since(self._run)[0]

@@ -1,0 +1,224 @@
+"""One run: workers that walk slots until nothing is left to do, or something ends it."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.checkpoint import JobEntry, JobStatus, take
+from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
+from nanobatch.errors import JobError
+from nanobatch.pipeline.board import Board
+from nanobatch.pipeline.caller import Caller
+from nanobatch.pipeline.control import Control, Ended, RunStopped
+from nanobatch.pipeline.events import JobEnded, JobStarted
+from nanobatch.pipeline.judging import Judge
+from nanobatch.pipeline.keeping import Keeper
+from nanobatch.pipeline.progress import JobProgress
+from nanobatch.pipeline.result import result_of
+from nanobatch.pipeline.slot import SlotWalker
+from nanobatch.policy import BudgetGate, OutageBreaker, Permits
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from nanobatch.checkpoint import Checkpoint, InHand, TakenJob
+    from nanobatch.job import Job
+    from nanobatch.pipeline.board import Jobs
+    from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.options import Options
+    from nanobatch.pipeline.progress import Closing
+    from nanobatch.pipeline.result import RunResult
+
+__all__ = ["Run"]
+
+WORKERS_PER_PERMIT = 2
+"""A worker that judges or waits to try again holds no permit; others use it meanwhile."""
+
+
+class Run:
+    """The work of one `TwoTierPipeline.run`, on an open backend and an open checkpoint."""
+
+    def __init__(
+        self,
+        options: Options,
+        checkpoint: Checkpoint,
+        *,
+        control: Control,
+        emit: Callable[[Event], None],
+        chosen: dict[str, InHand] | None = None,
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            options: The pipeline's parts.
+            checkpoint: Where everything goes.
+            control: Ends the run from outside.
+            emit: Hears of everything that happened.
+            chosen: Drafts that a person chose to finish, by job id.
+        """
+        self._options = options
+        self._checkpoint = checkpoint
+        self._store = checkpoint.store
+        self._control = control
+        self._emit = emit
+        self._chosen = chosen or {}
+        self._number = 0
+        self._lacks_model = False
+        self._is_over = False
+
+    async def work(self, jobs: Jobs) -> RunResult:
+        """Do the work and return its result.
+
+        Raises:
+            NanobatchError: The caller's error, after what was in flight is saved.
+        """
+        options, control, store = self._options, self._control, self._store
+        self._number = await store.new_run()
+        gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
+        keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
+        judge = Judge(
+            store=store,
+            gate=gate,
+            control=control,
+            timeout_seconds=options.filter_timeout_seconds,
+        )
+        await judge.recall(options.plan.all_filters, self._checkpoint)
+        board = Board(jobs, control=control, start=self._start, conclude=self._conclude)
+        caller = Caller(
+            options.backend,
+            store=store,
+            gate=gate,
+            permits=Permits(options.concurrency),
+            retry=options.retry,
+            breaker=OutageBreaker(concurrency=options.concurrency),
+            control=control,
+            emit=self._emit,
+        )
+        walker = SlotWalker(
+            plan=options.plan,
+            caller=caller,
+            judge=judge,
+            keeper=keeper,
+            store=store,
+            board=board,
+            control=control,
+            stop=options.stop,
+            finish_fallback=options.finish_fallback,
+        )
+        async with anyio.create_task_group() as watch:
+            watch.start_soon(self._drain_on_cancellation)
+            async with anyio.create_task_group() as workers:
+                for _ in range(WORKERS_PER_PERMIT * options.concurrency):
+                    workers.start_soon(self._worker, board, walker)
+            self._is_over = True
+            watch.cancel_scope.cancel()
+        if control.error is not None:
+            raise control.error
+        ended = control.ended or (Ended.MODEL if self._lacks_model else Ended.COMPLETE)
+        reason = control.message
+        if ended is Ended.MODEL and not reason:
+            reason = "A model that the missing images need does not answer any more: switch it."
+        await store.commit(lambda db: close_pending(db, self._number, ended))
+        return result_of(
+            self._checkpoint,
+            run=self._number,
+            ended=ended,
+            reason=reason,
+            all_read=board.all_read,
+        )
+
+    async def _worker(self, board: Board, walker: SlotWalker) -> None:
+        try:
+            while (step := await board.next()) is not None:
+                await walker.walk(step)
+        except RunStopped:
+            pass
+        except Exception as error:  # noqa: BLE001 - raised again when all workers are done
+            self._control.abort(error)
+
+    async def _drain_on_cancellation(self) -> None:
+        try:
+            await anyio.sleep_forever()
+        finally:
+            if not self._is_over:
+                self._control.stop(Ended.CANCELLED)
+                self._control.drain()
+
+    async def _start(self, jobs: list[Job]) -> list[JobProgress]:
+        """Write jobs down as this run's and return those that have something left to do."""
+        entries: list[JobEntry] = []
+        references: list[tuple[bytes, ...]] = []
+        for job in jobs:
+            self._options.plan.check(job)
+            images = await anyio.to_thread.run_sync(_read_references, job)
+            references.append(images)
+            digests = [hashlib.sha256(image).hexdigest() for image in images]
+            entries.append(
+                JobEntry(
+                    job=job,
+                    spec_sha256=job.spec_sha256(digests),
+                    allowance_key=self._allowance_key(job),
+                )
+            )
+        number = self._number
+        taken = await self._store.commit(lambda db: take(db, entries, run=number))
+        progresses: list[JobProgress] = []
+        for one, images in zip(taken, references, strict=True):
+            self._emit(JobStarted(job_id=one.job.id, want=one.job.want, delivered=one.delivered))
+            if one.status is JobStatus.PENDING:
+                progresses.append(self._progress(one, images))
+            else:
+                self._emit(JobEnded(job_id=one.job.id, status=one.status, reason=one.reason))
+        return progresses
+
+    def _allowance_key(self, job: Job) -> str:
+        key = self._options.plan.allowance_key(job)
+        # Choosing an image again asks for another finish of it.
+        return f"{key} {self._number}" if job.id in self._chosen else key
+
+    def _progress(self, taken: TakenJob, references: tuple[bytes, ...]) -> JobProgress:
+        progress = JobProgress(
+            taken=taken, plan=self._options.plan, stop=self._options.stop, references=references
+        )
+        chosen = self._chosen.get(taken.job.id)
+        if chosen is not None:
+            progress.has_one_finish = True
+            if not progress.leftovers:
+                progress.picks = [chosen]
+        return progress
+
+    async def _conclude(self, job: JobProgress, closing: Closing) -> None:
+        """Write down how a job ended."""
+        self._lacks_model = self._lacks_model or job.lacks_model
+        number = job.taken.number
+
+        def change(db: sqlite3.Connection) -> str:
+            reason = closing.reason
+            if closing.status is JobStatus.STOPPED and not job.has_one_finish:
+                why = common_rejection(db, number)
+                reason += f" Most common rejection: {why}." if why else ""
+            end_job(db, number, closing.status, reason=reason, is_final=closing.is_final)
+            return reason
+
+        reason = await self._store.commit(change)
+        self._emit(JobEnded(job_id=job.job.id, status=closing.status, reason=reason))
+
+
+def _read_references(job: Job) -> tuple[bytes, ...]:
+    return tuple(_read_reference(job, path) for path in job.references)
+
+
+def _read_reference(job: Job, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise JobError(
+            f"Job {job.id!r}: the reference {path} cannot be read: {error.strerror}.",
+            job_id=job.id,
+        ) from error

@@ -1,0 +1,65 @@
+"""Running from code without an event loop: Ctrl-C ends a run, it does not lose one."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+import anyio
+
+from nanobatch.errors import ConfigError
+from nanobatch.pipeline.control import Control, Ended
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from nanobatch.pipeline.result import RunResult
+
+__all__ = ["run_until_signalled"]
+
+
+def run_until_signalled(work: Callable[[Control], Awaitable[RunResult]]) -> RunResult:
+    """Run until the work is done; SIGINT and SIGTERM end it early and in order.
+
+    Raises:
+        ConfigError: An event loop is running in this thread.
+    """
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(_run, work)
+    raise ConfigError(
+        "run_sync() was called where an event loop is running (a notebook, an async function): "
+        "use `await pipeline.run(jobs)` there."
+    )
+
+
+async def _run(work: Callable[[Control], Awaitable[RunResult]]) -> RunResult:
+    control = Control()
+    result: RunResult | None = None
+    error: Exception | None = None
+    async with anyio.create_task_group() as group:
+        if threading.current_thread() is threading.main_thread():
+            group.start_soon(_listen, control)
+        try:
+            result = await work(control)
+        except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
+            error = raised
+        group.cancel_scope.cancel()
+    if result is None:
+        raise error or ConfigError("The run was cancelled from outside.")
+    return result
+
+
+async def _listen(control: Control) -> None:
+    """Turn the first signal into an orderly end, the second into an immediate one."""
+    try:
+        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            async for _ in signals:
+                is_second = control.ended is Ended.CANCELLED
+                control.stop(Ended.CANCELLED, "It was interrupted; run again to go on.")
+                control.drain(0) if is_second else control.drain()
+    except NotImplementedError:
+        return  # Windows: Ctrl-C arrives as KeyboardInterrupt, and the next run recovers
