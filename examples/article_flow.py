@@ -1,0 +1,60 @@
+"""Decide by measuring: 50 images first, then the whole batch within the budget they suggest."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import anyio
+
+from nanobatch import (
+    Budget,
+    Checkpoint,
+    CostModel,
+    Gemini,
+    Job,
+    ModelRegistry,
+    Route,
+    StopRule,
+    TwoTierPipeline,
+    filters,
+)
+from nanobatch.simulator import Simulator
+
+JOBS = [Job(id=f"wallpaper-{n}", prompt=f"Paper-cut landscape no. {n}") for n in range(1, 121)]
+HEROES = [Job(id=f"hero-{n}", prompt=f"Lighthouse {n}", route=Route.QUALITY) for n in (1, 2, 3)]
+
+
+async def main(folder: Path) -> None:
+    """Calibrate, compare with the guess, run the rest, export the list of images."""
+    async with Simulator(seed=7, accept_rate=0.7) as simulator:
+
+        def pipeline(budget: Budget) -> TwoTierPipeline:
+            return TwoTierPipeline(
+                Gemini(api_key="simulated", base_url=simulator.base_url),
+                lite="nano-banana-2-lite",
+                quality="quality",
+                route=Route.LITE,  # for jobs that name no route of their own
+                filters=[filters.MinBytes(40_000), filters.Decodes(), filters.NotBlank()],
+                stop=StopRule.want_times(3),
+                checkpoint=folder / "wallpapers",
+                budget=budget,
+            )
+
+        price = ModelRegistry.builtin()["nano-banana-2-lite"].usd_per_image("1K")
+        guess = CostModel(usd_per_call=price, regeneration_rate=0.08, accept_rate=0.70)
+        print(f"Guess:    {guess}")
+        measured = (await pipeline(Budget(usd="5.00")).run(JOBS[:50])).cost
+        print(f"Measured: {measured}")
+        print(measured.table([150, 600, 3000]))
+
+        cap = round(measured.total_usd(len(JOBS)) * 2 + 1, 2)  # for the whole checkpoint
+        result = await pipeline(Budget(usd=cap)).run(JOBS + HEROES)
+    undone = {name: job.reason for name, job in result.jobs.items() if job.status != "done"}
+    print(f"{result.ended} within USD {cap}, fill rate {result.fill_rate:.0%}; not done: {undone}")
+    with Checkpoint.read(folder / "wallpapers") as checkpoint:
+        checkpoint.export(folder / "wallpapers.csv")
+    print(f"List of images: {folder / 'wallpapers.csv'}")
+
+
+if __name__ == "__main__":
+    anyio.run(main, Path(sys.argv[1] if len(sys.argv) > 1 else tempfile.mkdtemp()))
