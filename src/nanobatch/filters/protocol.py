@@ -15,7 +15,7 @@ from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from numbers import Number
 from pathlib import PurePath
-from typing import Protocol, TypeAlias, TypeGuard, cast, runtime_checkable
+from typing import Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
@@ -134,7 +134,7 @@ def is_async(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this librar
     return inspect.iscoroutinefunction(getattr(type(filter), "__call__", None))  # noqa: B004 - asks what kind of call it is
 
 
-def remembers(filter: AnyFilter) -> TypeGuard[RemembersAccepted]:  # noqa: A002 - the word of this library
+def remembers(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this library
     """Return whether the filter has a `seen` method.
 
     `isinstance` only looks for the attribute, and `self.seen = set()` is a natural thing to write.

@@ -1,4 +1,4 @@
-"""The work of a run: jobs read lazily from the input, and the next step that any worker may take."""
+"""The work of a run: jobs read lazily, and the next step that any worker may take."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from nanobatch.pipeline.control import RunStopped
-from nanobatch.pipeline.progress import JobProgress, Step
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from nanobatch.job import Job
     from nanobatch.models import Tier
     from nanobatch.pipeline.control import Control
-    from nanobatch.pipeline.progress import Closing
+    from nanobatch.pipeline.progress import Closing, JobProgress, Step
 
 __all__ = ["Board", "Jobs"]
 

@@ -86,7 +86,7 @@ class Caller:
         retry: Retry,
         breaker: OutageBreaker,
         control: Control,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], object],
     ) -> None:
         self._backend = backend
         self._store = store
@@ -132,8 +132,7 @@ class Caller:
                 reply, fault = await self._send(
                     order, call, worst_nano=worst_nano, is_new_slot=is_new_slot
                 )
-                with anyio.CancelScope(shield=True):  # paid for: it must reach the disk
-                    answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
+                answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
                 cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
             finally:
                 self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
@@ -166,22 +165,23 @@ class Caller:
         self, order: Order, call: int, *, worst_nano: int, is_new_slot: bool
     ) -> tuple[Reply | None, Exception | None]:
         """Write the intent, send exactly one request; neither a reply nor a fault: it was cut."""
-        with self._control.in_flight():
-            await self._store.commit(
-                lambda db: begin(
-                    db,
-                    call=call,
-                    slot=order.slot.number,
-                    kind=LineKind.CALL,
-                    worst_nano=worst_nano,
-                    new=order.slot if is_new_slot else None,
-                )
+        await self._store.commit(
+            lambda db: begin(
+                db,
+                call=call,
+                slot=order.slot.number,
+                kind=LineKind.CALL,
+                worst_nano=worst_nano,
+                new=order.slot if is_new_slot else None,
             )
-            try:
+        )
+        try:
+            with self._control.in_flight():
                 return await self._backend.generate(order.request), None
-            except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
-                return None, fault
-        return None, None
+        except RunStopped:
+            return None, None
+        except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
+            return None, fault
 
     async def _settle(
         self,
@@ -195,16 +195,17 @@ class Caller:
         """Put the images on the disk, then the settlement into the ledger."""
         settlement = _settlement(order, call, reply, fault, worst_nano=worst_nano)
         images = tuple(reversed(reply.images)) if reply else ()
-        staged: tuple[Staged, ...] = ()
-        if images:
-            numbers = [self._store.new_candidate() for _ in images]
-            staged = await anyio.to_thread.run_sync(self._stage, call, images, numbers)
-        if isinstance(fault, TransientError) and fault.body:
-            body = fault.body
-            await anyio.to_thread.run_sync(self._store.files.set_aside, call, body)
         failure = _failure(order, fault)
-        rows = [image.row for image in staged]
-        await self._store.commit(lambda db: settle(db, settlement, rows, failure))
+        staged: list[Staged] = []
+        with anyio.CancelScope(shield=True):  # paid for: it must reach the disk
+            if images:
+                numbers = [self._store.new_candidate() for _ in images]
+                staged += await anyio.to_thread.run_sync(self._stage, call, images, numbers)
+            if isinstance(fault, TransientError) and fault.body:
+                body = fault.body
+                await anyio.to_thread.run_sync(self._store.files.set_aside, call, body)
+            rows = [image.row for image in staged]
+            await self._store.commit(lambda db: settle(db, settlement, rows, failure))
         self._emit(
             CallSettled(
                 job_id=order.job_id,
@@ -228,12 +229,16 @@ class Caller:
                     is_final=failure.is_final,
                 )
             )
-        return Answer(reply=reply or Reply(), images=staged, settlement=settlement)
+        return Answer(reply=reply or Reply(), images=tuple(staged), settlement=settlement)
 
-    def _stage(self, call: int, images: tuple[bytes, ...], numbers: list[int]) -> tuple[Staged, ...]:
+    def _stage(
+        self, call: int, images: tuple[bytes, ...], numbers: list[int]
+    ) -> tuple[Staged, ...]:
         staged = tuple(
             Staged(
-                row=described(image, number=number, file=f"{call}-{i:02d}.{sniff(image).extension}"),
+                row=described(
+                    image, number=number, file=f"{call}-{i:02d}.{sniff(image).extension}"
+                ),
                 image=image,
             )
             for i, (image, number) in enumerate(zip(images, numbers, strict=True))
@@ -315,12 +320,14 @@ def _settlement(
 def _failure(order: Order, fault: Exception | None) -> NewFailure | None:
     if fault is None:
         return None
-    is_known = isinstance(fault, ProviderError)
+    kind, message = "backend_error", f"The backend raised {type(fault).__name__}."
+    if isinstance(fault, ProviderError):
+        kind, message = fault.kind, str(fault)
     return NewFailure(
         job=order.slot.job,
         slot=order.slot.number,
-        kind=fault.kind if is_known else "backend_error",
-        message=str(fault) if is_known else f"{type(fault).__name__} in the backend",
+        kind=kind,
+        message=message,
         model_id=order.model.id,
         is_final=isinstance(fault, BadRequestError),
     )

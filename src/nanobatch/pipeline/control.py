@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 __all__ = ["Control", "Ended", "RunStopped"]
 
@@ -36,7 +36,7 @@ class Ended(StrEnum):
     """The caller ended it; running again goes on."""
 
 
-class RunStopped(Exception):
+class RunStopped(Exception):  # noqa: N818 - a signal between our own parts, never an error
     """Internal: the run ends, nothing new is started."""
 
 
@@ -77,7 +77,7 @@ class Control:
             scope.deadline = self._deadline
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
+    def waiting(self) -> Generator[None]:
         """Wait for something before a call: ends at once when the run does.
 
         Raises:
@@ -96,8 +96,12 @@ class Control:
             raise RunStopped
 
     @contextmanager
-    def in_flight(self) -> Iterator[None]:
-        """Do something that costs money: cancellation waits for it, until the drain's deadline."""
+    def in_flight(self) -> Generator[None]:
+        """Do something that costs money: cancellation waits for it, until the drain's deadline.
+
+        Raises:
+            RunStopped: The deadline passed first.
+        """
         scope = anyio.CancelScope(shield=True, deadline=self._deadline)
         self._flights.add(scope)
         try:
@@ -105,6 +109,8 @@ class Control:
                 yield
         finally:
             self._flights.discard(scope)
+        if scope.cancelled_caught:
+            raise RunStopped
 
     def _wake(self) -> None:
         for scope in self._waits:

@@ -115,10 +115,11 @@ def _dearest(job: Job, step: _Step, plan: Plan) -> Decimal:
     """Return the most a call of the step costs; on `auto` the quality tier may take over."""
     usd = _usd_per_call(job, step, TEXT_TOKENS[1])
     quality = plan.models.get(Tier.QUALITY)
-    if plan.route(job) is Route.AUTO and quality is not None:
-        if quality.makes(job.size, job.aspect_ratio):
-            other = _Step(tier=Tier.QUALITY, model=quality, size=job.size, passing=0)
-            usd = max(usd, _usd_per_call(job, other, TEXT_TOKENS[1]))
+    if plan.route(job) is not Route.AUTO or quality is None:
+        return usd
+    if quality.makes(job.size, job.aspect_ratio):
+        other = _Step(tier=Tier.QUALITY, model=quality, size=job.size, passing=0)
+        usd = max(usd, _usd_per_call(job, other, TEXT_TOKENS[1]))
     return usd
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.to_thread
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
-    from nanobatch.filters import AnyFilter
+    from nanobatch.filters import AnyFilter, RemembersAccepted
     from nanobatch.policy import BudgetGate
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
@@ -32,7 +33,7 @@ FILTER_THREADS = (os.cpu_count() or 1) + 2
 """Sync filters at work at the same time; a hung one is given up and takes no other's place."""
 
 
-class FilterFailed(Exception):
+class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
     """Internal: a filter raised or took too long, so nobody knows whether the candidate passes."""
 
     def __init__(self, filter_name: str, message: str) -> None:
@@ -122,11 +123,11 @@ class Judge:
         for one in filters:
             if remembers(one):
                 name = name_of(one)
-                seen = one.seen
+                seen = cast("RemembersAccepted", one).seen
                 memo = memos.get(name, b"")
                 try:
                     await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
-                except Exception as error:  # noqa: BLE001 - other people's code
+                except Exception as error:
                     raise FilterFailed(name, _sentence(name, error)) from error
 
     async def recall(self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader) -> None:
@@ -180,23 +181,20 @@ class Judge:
         call = self._store.new_call()
         try:
             await self._begin(candidate, call, worst_nano)
-            verdict: Verdict | None = None
             try:
                 verdict = await self._answer(one, candidate)
-                cost_nano = nano_of_usd(verdict.usd)
-            finally:
+            except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._settle(
-                        candidate,
-                        job_number,
-                        call,
-                        outcome=Outcome.UNKNOWN if verdict is None else Outcome.BILLED,
-                        usd_nano=0 if verdict is None else cost_nano,
-                        unknown_nano=worst_nano if verdict is None else 0,
+                        candidate, job_number, call, Outcome.UNKNOWN, unknown_nano=worst_nano
                     )
+                raise
+            cost_nano = nano_of_usd(verdict.usd)
+            with anyio.CancelScope(shield=True):
+                await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=cost_nano)
+            return verdict
         finally:
             self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
-        return verdict
 
     async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         name = name_of(one)
@@ -207,8 +205,8 @@ class Judge:
                 result = await anyio.to_thread.run_sync(
                     one, candidate, abandon_on_cancel=True, limiter=self._threads
                 )
-            if hasattr(result, "__await__"):
-                result = await result
+            if inspect.isawaitable(result):
+                return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
         raise FilterFailed(
             name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
@@ -230,7 +228,7 @@ class Judge:
         """Book what a filter says it cost although it announced no worst case."""
         call = self._store.new_call()
         await self._begin(candidate, call, usd_nano)
-        await self._settle(candidate, job_number, call, outcome=Outcome.BILLED, usd_nano=usd_nano)
+        await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=usd_nano)
         self._gate.add(usd_nano)
 
     async def _settle(
@@ -238,9 +236,9 @@ class Judge:
         candidate: Candidate,
         job_number: int,
         call: int,
-        *,
         outcome: Outcome,
-        usd_nano: int,
+        *,
+        usd_nano: int = 0,
         unknown_nano: int = 0,
     ) -> None:
         settlement = Settlement(

@@ -41,7 +41,7 @@ class Keeper:
     """Writes verdicts of one run to its checkpoint."""
 
     def __init__(
-        self, store: Store, *, keep_rejected: KeepRejected, emit: Callable[[Event], None]
+        self, store: Store, *, keep_rejected: KeepRejected, emit: Callable[[Event], object]
     ) -> None:
         self._store = store
         self._keep_rejected = keep_rejected
@@ -115,9 +115,7 @@ class Keeper:
             )
         )
 
-    async def accept(
-        self, job: JobProgress, staged: Staged, judgement: Judgement
-    ) -> AcceptedImage:
+    async def accept(self, job: JobProgress, staged: Staged, judgement: Judgement) -> AcceptedImage:
         """Accept a candidate that has just passed."""
         return await self._accept(
             job,
@@ -189,9 +187,7 @@ class Keeper:
 
         def change(db: sqlite3.Connection) -> AcceptedImage:
             change_before(db)
-            number = accept(
-                db, job=job.taken.number, nth=nth, candidate=candidate, file=name
-            )
+            number = accept(db, job=job.taken.number, nth=nth, candidate=candidate, file=name)
             return accepted_image(db, files, number)
 
         image = await self._store.commit(change)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanobatch.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nanobatch.backend import ImageBackend
     from nanobatch.checkpoint import Checkpoint
     from nanobatch.pipeline.plan import Plan

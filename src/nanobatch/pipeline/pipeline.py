@@ -28,7 +28,7 @@ from nanobatch.pipeline.sync import run_until_signalled
 from nanobatch.policy import Budget, Retry, StopRule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
 
     from nanobatch.backend import ImageBackend
     from nanobatch.candidate import AcceptedImage
@@ -128,7 +128,9 @@ class TwoTierPipeline:
         models = ", ".join(f"{t}={m.id!r}" for t, m in self._options.plan.models.items())
         checkpoint = self._options.checkpoint
         where = checkpoint.root if isinstance(checkpoint, Checkpoint) else checkpoint
-        return f"TwoTierPipeline({models}, checkpoint={str(where)!r}, budget={self._options.budget})"
+        return (
+            f"TwoTierPipeline({models}, checkpoint={str(where)!r}, budget={self._options.budget})"
+        )
 
     async def run(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
         """Work on the jobs until all are settled or something ends the run.
@@ -163,7 +165,7 @@ class TwoTierPipeline:
         )
 
     @asynccontextmanager
-    async def stream(self, jobs: Jobs) -> AsyncIterator[AsyncIterator[Event]]:
+    async def stream(self, jobs: Jobs) -> AsyncGenerator[AsyncIterator[Event]]:
         """Work on the jobs and yield one event per thing that happened; `RunEnded` is the last.
 
         ```python

@@ -1,4 +1,4 @@
-"""Which model draws what: a job's route turned into requests, or into an error before any is sent."""
+"""Which model draws what: a job's route as requests, or as an error before any is sent."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ class Draw:
     size: str
     aspect_ratio: str
 
-    def request(self, job: Job, *, references: tuple[bytes, ...], draft: bytes | None) -> ImageRequest:
+    def request(
+        self, job: Job, *, references: tuple[bytes, ...], draft: bytes | None
+    ) -> ImageRequest:
         """Return the request; the draft to finish goes before the references."""
         prompt = job.prompt if draft is None else f"{FINISH_INSTRUCTION}\n\n{job.prompt}"
         has_levels = CANDIDATE_THINKING_LEVEL in self.model.thinking_levels
@@ -134,14 +136,18 @@ class Plan:
         facts = {
             "route": self.route(job),
             "models": {tier: model.id for tier, model in self.models.items()},
-            "filters": [fingerprint(filter) for filter in self.filters],
-            "finish_filters": [fingerprint(filter) for filter in self.finish_filters],
+            "filters": [fingerprint(one) for one in self.filters],
+            "finish_filters": [fingerprint(one) for one in self.finish_filters],
         }
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
+    def draft_shape(self, job: Job) -> tuple[str, str]:
+        """Return size and aspect ratio of the job's drafts: the nearest Lite can draw."""
+        return self.models[Tier.LITE].nearest(job.size, job.aspect_ratio)
+
     def _draft(self, job: Job) -> Draw:
         lite = self.models[Tier.LITE]
-        size, aspect_ratio = lite.nearest(job.size, job.aspect_ratio)
+        size, aspect_ratio = self.draft_shape(job)
         return Draw(
             stage=Stage.DRAFT, tier=Tier.LITE, model=lite, size=size, aspect_ratio=aspect_ratio
         )

@@ -14,6 +14,7 @@ from nanobatch.errors import JobError
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
+from nanobatch.pipeline.ending import SlotEnder
 from nanobatch.pipeline.events import JobEnded, JobStarted
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
@@ -50,7 +51,7 @@ class Run:
         checkpoint: Checkpoint,
         *,
         control: Control,
-        emit: Callable[[Event], None],
+        emit: Callable[[Event], object],
         chosen: dict[str, InHand] | None = None,
     ) -> None:
         """Prepare a run.
@@ -108,8 +109,15 @@ class Run:
             store=store,
             board=board,
             control=control,
-            stop=options.stop,
-            finish_fallback=options.finish_fallback,
+            ender=SlotEnder(
+                plan=options.plan,
+                judge=judge,
+                keeper=keeper,
+                board=board,
+                control=control,
+                stop=options.stop,
+                finish_fallback=options.finish_fallback,
+            ),
         )
         async with anyio.create_task_group() as watch:
             watch.start_soon(self._drain_on_cancellation)

@@ -1,0 +1,174 @@
+"""How a slot ends: what that means for its job, its tier and the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanobatch.checkpoint import JobStatus, SlotState
+from nanobatch.checkpoint.changes import NewFailure
+from nanobatch.errors import BadRequestError, FilterError, ModelGoneError
+from nanobatch.pipeline.control import Ended
+from nanobatch.pipeline.judging import FilterFailed
+from nanobatch.pipeline.outcome import SlotVerdict
+from nanobatch.pipeline.progress import MAX_UNSAFE_SLOTS, MAX_VOID_SLOTS
+
+if TYPE_CHECKING:
+    from nanobatch.candidate import AcceptedImage
+    from nanobatch.errors import TransientError
+    from nanobatch.models import Tier
+    from nanobatch.pipeline.board import Board
+    from nanobatch.pipeline.control import Control
+    from nanobatch.pipeline.judging import Judge
+    from nanobatch.pipeline.keeping import Keeper
+    from nanobatch.pipeline.outcome import SlotOutcome, WalkedSlot
+    from nanobatch.pipeline.plan import Plan
+    from nanobatch.pipeline.progress import JobProgress
+    from nanobatch.policy import StopRule
+
+__all__ = ["SlotEnder"]
+
+MAX_FILTER_FAILURES = 10
+"""Filter failures in a row that end the run."""
+
+
+class SlotEnder:
+    """Writes down how slots end and draws the consequences; used by all workers of one run."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        judge: Judge,
+        keeper: Keeper,
+        board: Board,
+        control: Control,
+        stop: StopRule,
+        finish_fallback: bool,
+    ) -> None:
+        self._plan = plan
+        self._judge = judge
+        self._keeper = keeper
+        self._board = board
+        self._control = control
+        self._stop = stop
+        self._finish_fallback = finish_fallback
+        self._judged = 0
+        self._passed = 0
+        self._filter_failures = 0
+
+    def filters_work(self) -> None:
+        """Note that the filters could judge a candidate."""
+        self._filter_failures = 0
+
+    async def remember(
+        self, job: JobProgress, image: AcceptedImage, memos: dict[str, bytes]
+    ) -> None:
+        """Tell the filters that remember; the image is accepted whatever they do."""
+        try:
+            await self._judge.remember(self._plan.all_filters, image, memos)
+        except FilterFailed as error:
+            await self._filter_failed(job, error, slot=image.slot, model_id=image.model_id)
+
+    async def end(self, slot: WalkedSlot, outcome: SlotOutcome, *, is_billed: bool) -> None:
+        """Write down how a slot ended that got an answer, and count it."""
+        job, row = slot.job, slot.row
+        is_passed = outcome.verdict is SlotVerdict.PASSED
+        if not is_passed:
+            state = SlotState.REJECTED if is_billed else SlotState.VOID
+            await self._keeper.end_slot(row.number, state, spent=slot.draft)
+            await self._fall_back(slot, outcome)
+        job.land(row.stage, is_billed=is_billed, is_passed=is_passed)
+        job.unsafe_streak = job.unsafe_streak + 1 if outcome.is_unsafe else 0
+        if outcome.verdict is SlotVerdict.REFUSED:
+            job.close(JobStatus.REFUSED, outcome.reason, is_final=True)
+        elif job.unsafe_streak >= MAX_UNSAFE_SLOTS:
+            reason = f"{job.unsafe_streak} slots in a row were refused as unsafe: {outcome.reason}"
+            job.close(JobStatus.REFUSED, reason, is_final=True)
+        elif not is_billed:
+            self._count_void(job, outcome.reason)
+        self._count_judged(is_passed=is_passed)
+
+    async def _fall_back(self, slot: WalkedSlot, outcome: SlotOutcome) -> None:
+        """After a rejected finish: deliver the draft if that was asked for."""
+        job, draft = slot.job, slot.draft
+        if draft is None:
+            return
+        if job.has_one_finish:
+            job.close(JobStatus.STOPPED, f"The finished image was rejected: {outcome.reason}")
+        elif self._finish_fallback:
+            image, memos = await self._keeper.accept_in_hand(job, draft)
+            await self.remember(job, image, memos)
+            job.delivered += 1
+
+    async def end_without_answer(
+        self,
+        slot: WalkedSlot,
+        fault: TransientError | BadRequestError | ModelGoneError,
+        *,
+        is_billed: bool,
+    ) -> None:
+        """Write down how a slot ended whose last call failed, and count it."""
+        job, row = slot.job, slot.row
+        state = SlotState.REJECTED if is_billed else SlotState.VOID
+        is_spent = is_billed and slot.draft is not None
+        await self._keeper.end_slot(row.number, state, spent=slot.draft if is_spent else None)
+        job.land(row.stage, is_billed=is_billed)
+        if slot.draft is not None and not is_spent:
+            job.picks.insert(0, slot.draft)
+        if isinstance(fault, BadRequestError):
+            job.close(JobStatus.FAILED, str(fault), is_final=True)
+        elif isinstance(fault, ModelGoneError):
+            self._lose_tier(row.tier, fault)
+        elif not is_billed:
+            self._count_void(job, str(fault))
+
+    async def hold(self, slot: WalkedSlot, error: FilterFailed) -> None:
+        """Leave an image in `staging/` that no filter could judge; nothing is bought instead."""
+        job, row = slot.job, slot.row
+        await self._filter_failed(job, error, slot=row.number, model_id=row.model_id)
+        job.held[row.stage] += 1
+        job.held_reason = f"{error} The image waits in staging and is judged by the next run."
+        job.land(row.stage, is_billed=False)
+
+    async def _filter_failed(
+        self, job: JobProgress, error: FilterFailed, *, slot: int, model_id: str
+    ) -> None:
+        await self._keeper.fail(
+            job,
+            NewFailure(
+                job=job.taken.number,
+                slot=slot,
+                kind="filter_error",
+                message=str(error),
+                model_id=model_id,
+            ),
+        )
+        self._filter_failures += 1
+        if self._filter_failures >= MAX_FILTER_FAILURES:
+            self._control.abort(
+                FilterError(
+                    f"{error} That was failure {self._filter_failures} in a row; the images wait "
+                    "in staging. Fix the filter and run again.",
+                    filter_name=error.filter_name,
+                )
+            )
+
+    def _count_void(self, job: JobProgress, reason: str) -> None:
+        job.void_streak += 1
+        if job.void_streak >= MAX_VOID_SLOTS:
+            job.close(JobStatus.FAILED, f"{job.void_streak} slots in a row had no answer: {reason}")
+
+    def _count_judged(self, *, is_passed: bool) -> None:
+        self._judged += 1
+        self._passed += is_passed
+        if self._passed == 0 and self._judged >= self._stop.hopeless_slots:
+            self._control.stop(
+                Ended.HOPELESS,
+                f"None of the first {self._judged} candidates passed: fix the prompts or the "
+                "filters before spending more.",
+            )
+
+    def _lose_tier(self, tier: Tier, fault: ModelGoneError) -> None:
+        self._board.gone |= {tier}
+        if self._board.gone >= self._plan.models.keys():
+            self._control.stop(Ended.MODEL, str(fault))

@@ -1,0 +1,55 @@
+"""One slot on its way, and what it came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import TYPE_CHECKING
+
+from nanobatch.cost import Stage
+
+if TYPE_CHECKING:
+    from nanobatch.checkpoint import InHand
+    from nanobatch.checkpoint.changes import NewSlot
+    from nanobatch.job import Job
+    from nanobatch.pipeline.progress import JobProgress
+
+__all__ = ["SlotOutcome", "SlotVerdict", "WalkedSlot"]
+
+
+class SlotVerdict(Enum):
+    """What the images of one answer, or of one slot, came to."""
+
+    PASSED = auto()
+    REJECTED = auto()
+    BROKEN = auto()
+    """None of them is a readable image, or there is none."""
+    REFUSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class SlotOutcome:
+    """The verdict on a slot, or on one image of it, and why."""
+
+    verdict: SlotVerdict
+    reason: str = ""
+    is_unsafe: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WalkedSlot:
+    """One slot on its way."""
+
+    job: JobProgress
+    row: NewSlot
+    draft: InHand | None = None
+    """What is being finished; `None` for candidates and drafts."""
+
+    @property
+    def judged_as(self) -> Job:
+        """The job as filters see it: a draft is judged by the shape that Lite can draw."""
+        job = self.job.job
+        if self.row.stage is not Stage.DRAFT:
+            return job
+        size, aspect_ratio = self.job.plan.draft_shape(job)
+        return job.model_copy(update={"size": size, "aspect_ratio": aspect_ratio})
