@@ -1,0 +1,67 @@
+"""The names other people's programs are written against."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+import nanobatch
+from nanobatch import errors
+
+PACKAGES = (
+    "nanobatch",
+    "nanobatch.backend",
+    "nanobatch.checkpoint",
+    "nanobatch.cost",
+    "nanobatch.filters",
+    "nanobatch.models",
+    "nanobatch.pipeline",
+    "nanobatch.policy",
+    "nanobatch.simulator",
+)
+CONTRACT = """
+    AcceptedImage Budget Candidate Checkpoint CostModel Ended Failure Gemini ImageBackend
+    ImageRequest Job JobResult JobStatus Model ModelRegistry Reply Retry Route RunResult StopRule
+    Tier TwoTierPipeline Verdict break_even_accept_rate filters read_jobs two_tier_usd_per_accepted
+""".split()
+LATER = ("BatchOptions", "Comparison", "Estimate", "Pace", "compare", "report", "testing")
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_package_lists_its_names_sorted_and_has_them(package: str) -> None:
+    module = importlib.import_module(package)
+
+    assert module.__doc__
+    assert list(module.__all__) == sorted(set(module.__all__))
+    assert all(hasattr(module, name) for name in module.__all__)
+
+
+def test_the_names_of_the_contract_are_there() -> None:
+    assert set(CONTRACT) <= set(nanobatch.__all__)
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_a_name_whose_time_has_not_come_is_absent(name: str) -> None:
+    assert not hasattr(nanobatch, name)
+
+
+def test_every_error_is_exported() -> None:
+    assert set(errors.__all__) <= set(nanobatch.__all__)
+
+
+def test_importing_nanobatch_imports_no_sdk_no_pillow_and_no_simulator() -> None:
+    code = (
+        "import sys, nanobatch\n"
+        "heavy = {'google.genai', 'PIL', 'numpy', 'rich', 'httpx2', 'nanobatch.simulator'}\n"
+        "print(sorted(heavy & set(sys.modules)))\n"
+        "nanobatch.filters.NotBlank()"
+    )
+
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True
+    )
+
+    assert finished.stdout.strip() == "[]"
