@@ -148,6 +148,8 @@ class JobProgress:
         if self.closing is not None or self.delivered + self.picking >= self.job.want:
             return None
         if self.is_finish:
+            if self._is_at_cap(Stage.FINISH):
+                return None  # a further draft could not be finished
             return self._finish_step(gone) or self._draw_step(Stage.DRAFT, gone)
         if len(self.groups) >= self.job.best_of:
             best, unpicked = self._pop_group()
@@ -200,7 +202,7 @@ class JobProgress:
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
 
     def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
-        if Tier.QUALITY in gone or self._is_at_cap(Stage.FINISH):
+        if Tier.QUALITY in gone:
             return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:

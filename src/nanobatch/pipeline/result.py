@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from nanobatch.checkpoint import Checkpoint, CheckpointReader, Failure, JobResult, Spend
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 __all__ = ["RunResult", "result_of"]
 
 T = TypeVar("T")
+
+MAX_HELD_JOBS = 10_000
+"""Up to so many jobs are held as they were when the run ended; more are read when asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +51,7 @@ class RunResult:
     """Whether the input was read to its end; if not, further jobs want more."""
 
     jobs: Mapping[str, JobResult]
-    """The jobs this run has read, by id; each is read from the checkpoint when asked for."""
+    """The jobs this run has read, by id; beyond 10,000 each is read when asked for."""
 
     images: Iterable[AcceptedImage]
     """Accepted images of these jobs, from all runs; can be iterated again and again."""
@@ -65,8 +69,12 @@ def result_of(
     checkpoint: CheckpointReader, *, run: int, ended: Ended, reason: str, all_read: bool
 ) -> RunResult:
     """Return the result of a run, from its checkpoint while that is still open."""
-    _, wanted, delivered = checkpoint.count_since(run)
+    count, wanted, delivered = checkpoint.count_since(run)
     root = checkpoint.root
+    jobs: Mapping[str, JobResult] = _Jobs(root, run)
+    if count <= MAX_HELD_JOBS:
+        jobs = MappingProxyType({job.id: job for job in checkpoint.jobs_where("run >= ?", run)})
+    last_image, last_failure = checkpoint.last_numbers()
     return RunResult(
         ended=ended,
         reason=reason,
@@ -75,9 +83,9 @@ def result_of(
         wanted=wanted,
         delivered=delivered,
         all_read=all_read,
-        jobs=_Jobs(root, run),
-        images=_Rows(root, lambda reader: reader.images_since(run)),
-        failures=_Rows(root, lambda reader: reader.failures_since(run)),
+        jobs=jobs,
+        images=_Rows(root, lambda reader: reader.images_since(run, up_to=last_image)),
+        failures=_Rows(root, lambda reader: reader.failures_since(run, up_to=last_failure)),
     )
 
 
