@@ -108,7 +108,7 @@ class Candidate:
             BrokenImageError: The bytes do not decode, or are larger than `MAX_PIXELS`.
                 The pipeline then treats the candidate as broken, whatever filter asked.
         """
-        from PIL import Image as pillow  # noqa: PLC0415 - heavy: imported when used
+        import PIL.Image  # noqa: PLC0415 - heavy: imported when used
 
         if not 0 < self.width_px * self.height_px <= MAX_PIXELS:
             raise BrokenImageError(
@@ -116,11 +116,11 @@ class Candidate:
                 f"only 1 to {MAX_PIXELS:,} pixels are decoded."
             )
         try:
-            picture = pillow.open(io.BytesIO(self.image_bytes), formats=("PNG", "JPEG", "WEBP"))
+            picture = PIL.Image.open(io.BytesIO(self.image_bytes), formats=("PNG", "JPEG", "WEBP"))
             if picture.width * picture.height > MAX_PIXELS:
                 raise BrokenImageError(f"It decodes to more than {MAX_PIXELS:,} pixels.")
             picture.load()
-        except Exception as error:  # Pillow raises SyntaxError, struct.error, OSError and more
+        except Exception as error:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error, ...
             raise BrokenImageError(f"The image does not decode: {error}") from None
         return picture
 
