@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from nanobatch.models import Model
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
-    from nanobatch.policy import BudgetGate, OutageBreaker, Permits, Retry
+    from nanobatch.pipeline.purse import Purse
+    from nanobatch.policy import OutageBreaker, Permits, Retry
     from nanobatch.policy.permits import Permit
 
 __all__ = ["Answer", "Caller", "Order", "Staged"]
@@ -81,7 +82,7 @@ class Caller:
         backend: ImageBackend,
         *,
         store: Store,
-        gate: BudgetGate,
+        purse: Purse,
         permits: Permits,
         retry: Retry,
         breaker: OutageBreaker,
@@ -90,7 +91,7 @@ class Caller:
     ) -> None:
         self._backend = backend
         self._store = store
-        self._gate = gate
+        self._purse = purse
         self._permits = permits
         self._retry = retry
         self._breaker = breaker
@@ -135,7 +136,7 @@ class Caller:
                 answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
                 cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
             finally:
-                self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+                self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
         finally:
             self._permits.release(permit)
         self._learn(order, answer, fault, worst_nano=worst_nano, permit=permit)
@@ -149,16 +150,7 @@ class Caller:
         """Reserve the worst case, or end the run because the budget is exhausted."""
         factor = self._reserve_factor.get(order.model.id, 1)
         worst_nano = ceil(nano_of_usd(order.model.worst_case_usd(order.request)) * factor)
-        is_granted = False
-        with self._control.waiting():
-            is_granted = await self._gate.reserve(worst_nano)
-        if not is_granted:
-            self._control.stop(
-                Ended.BUDGET,
-                f"The next call may cost up to {usd_of_nano(worst_nano):.4f} USD, which the "
-                "budget does not cover any more: raise it and run again.",
-            )
-            raise RunStopped
+        await self._purse.reserve(worst_nano, purpose="The next call")
         return worst_nano
 
     async def _send(

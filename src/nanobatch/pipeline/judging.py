@@ -16,8 +16,8 @@ from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_in
 from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
-from nanobatch.models.money import nano_of_usd, usd_of_nano
-from nanobatch.pipeline.control import Control, Ended, RunStopped
+from nanobatch.models.money import nano_of_usd
+from nanobatch.pipeline.control import RunStopped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
     from nanobatch.filters import AnyFilter, RemembersAccepted
-    from nanobatch.policy import BudgetGate
+    from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
 
@@ -68,13 +68,11 @@ class Judge:
         self,
         *,
         store: Store,
-        gate: BudgetGate,
-        control: Control,
+        purse: Purse,
         timeout_seconds: float,
     ) -> None:
         self._store = store
-        self._gate = gate
-        self._control = control
+        self._purse = purse
         self._timeout_seconds = timeout_seconds
         self._threads = anyio.CapacityLimiter(FILTER_THREADS)
 
@@ -167,16 +165,7 @@ class Judge:
             if verdict.usd:
                 await self._book(candidate, job_number, nano_of_usd(verdict.usd))
             return verdict
-        is_granted = False
-        with self._control.waiting():
-            is_granted = await self._gate.reserve(worst_nano)
-        if not is_granted:
-            self._control.stop(
-                Ended.BUDGET,
-                f"Filter {name_of(one)} may cost up to {usd_of_nano(worst_nano):.4f} USD, which "
-                "the budget does not cover any more: raise it and run again.",
-            )
-            raise RunStopped
+        await self._purse.reserve(worst_nano, purpose=f"Filter {name_of(one)}")
         cost_nano = worst_nano
         call = self._store.new_call()
         try:
@@ -194,7 +183,7 @@ class Judge:
                 await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=cost_nano)
             return verdict
         finally:
-            self._gate.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+            self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
 
     async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         name = name_of(one)
@@ -229,7 +218,7 @@ class Judge:
         call = self._store.new_call()
         await self._begin(candidate, call, usd_nano)
         await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=usd_nano)
-        self._gate.add(usd_nano)
+        self._purse.add(usd_nano)
 
     async def _settle(
         self,

@@ -196,7 +196,7 @@ class JobProgress:
             what = {Stage.DRAFT: "drafts", Stage.FINISH: "finishes"}.get(stage, "candidates")
             return Closing(
                 status=JobStatus.STOPPED,
-                reason=f"{passed} of {used} {what} passed, {want * best_of} were needed.",
+                reason=f"{passed} of {used} {what} passed, wanted: {want * best_of}.",
             )
         self.lacks_model = bool(gone)
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")

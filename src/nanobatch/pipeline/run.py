@@ -19,6 +19,7 @@ from nanobatch.pipeline.events import JobEnded, JobStarted
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.progress import JobProgress
+from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.result import result_of
 from nanobatch.pipeline.slot import SlotWalker
 from nanobatch.policy import BudgetGate, OutageBreaker, Permits
@@ -82,11 +83,11 @@ class Run:
         options, control, store = self._options, self._control, self._store
         self._number = await store.new_run()
         gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
+        purse = Purse(gate, control)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
         judge = Judge(
             store=store,
-            gate=gate,
-            control=control,
+            purse=purse,
             timeout_seconds=options.filter_timeout_seconds,
         )
         await judge.recall(options.plan.all_filters, self._checkpoint)
@@ -94,7 +95,7 @@ class Run:
         caller = Caller(
             options.backend,
             store=store,
-            gate=gate,
+            purse=purse,
             permits=Permits(options.concurrency),
             retry=options.retry,
             breaker=OutageBreaker(concurrency=options.concurrency),

@@ -1,0 +1,51 @@
+"""The run's money: a call that does not fit any more ends the run, whoever wants to make it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from nanobatch.models.money import usd_of_nano
+from nanobatch.pipeline.control import Ended, RunStopped
+
+if TYPE_CHECKING:
+    from nanobatch.pipeline.control import Control
+    from nanobatch.policy import BudgetGate
+
+__all__ = ["Purse"]
+
+
+class Purse:
+    """Reserves and settles for everything that costs money in one run."""
+
+    def __init__(self, gate: BudgetGate, control: Control) -> None:
+        self._gate = gate
+        self._control = control
+
+    async def reserve(self, worst_nano: int, *, purpose: str) -> None:
+        """Reserve a worst case, waiting for settlements if need be.
+
+        Args:
+            worst_nano: Nano-dollars.
+            purpose: What would be paid, for the message: `"The next call"`.
+
+        Raises:
+            RunStopped: It can never fit; the run ends as `budget`. Or the run ends anyway.
+        """
+        is_granted = False
+        with self._control.waiting():
+            is_granted = await self._gate.reserve(worst_nano)
+        if not is_granted:
+            self._control.stop(
+                Ended.BUDGET,
+                f"{purpose} may cost up to {usd_of_nano(worst_nano):.4f} USD, which the budget "
+                "does not cover any more: raise it and run again.",
+            )
+            raise RunStopped
+
+    def settle(self, *, reserved_nano: int, cost_nano: int) -> None:
+        """Replace a reservation by what it did cost, unknown money included."""
+        self._gate.settle(reserved_nano=reserved_nano, cost_nano=cost_nano)
+
+    def add(self, nano: int) -> None:
+        """Count money that nobody reserved."""
+        self._gate.add(nano)
