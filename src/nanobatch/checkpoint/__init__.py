@@ -1,6 +1,6 @@
 """Nothing paid for is lost: a ledger and image files that survive any interruption."""
 
-from nanobatch.checkpoint.checkpoint import Checkpoint, Store
+from nanobatch.checkpoint.checkpoint import Checkpoint
 from nanobatch.checkpoint.reading import CheckpointReader
 from nanobatch.checkpoint.records import (
     CandidateRecord,
@@ -12,6 +12,7 @@ from nanobatch.checkpoint.records import (
     Spend,
     VerifyReport,
 )
+from nanobatch.checkpoint.store import Store
 from nanobatch.checkpoint.take import InHand, JobEntry, Leftover, TakenJob, take
 
 __all__ = [

@@ -30,6 +30,7 @@ __all__ = [
     "fail",
     "judge",
     "move_on",
+    "next_number",
     "now_micros",
     "set_slot",
     "settle",
@@ -96,7 +97,13 @@ class Settlement:
 
 
 def begin(
-    db: sqlite3.Connection, *, call: int, slot: int, worst_nano: int, kind: LineKind, new: NewSlot | None
+    db: sqlite3.Connection,
+    *,
+    call: int,
+    slot: int,
+    worst_nano: int,
+    kind: LineKind,
+    new: NewSlot | None,
 ) -> None:
     """Write the intent of a call, and its slot if it is the slot's first."""
     if new is not None:
@@ -212,10 +219,14 @@ def move_on(db: sqlite3.Connection, slot: int, state: SlotState) -> None:
         db.execute(query, (state, slot))
 
 
-def accept(
-    db: sqlite3.Connection, *, job: int, nth: int, candidate: int, file: str
-) -> int:
-    """Write an accepted image whose file is in `images/`; return its number."""
+def accept(db: sqlite3.Connection, *, job: int, nth: int, candidate: int, file: str) -> int:
+    """Write an accepted image whose file is in `images/`; return the number of its row.
+
+    If the job has an `nth` image already, this one becomes the next that is free: an image that
+    was paid for is not lost to a number.
+    """
+    if db.execute("SELECT 1 FROM images WHERE job = ? AND nth = ?", (job, nth)).fetchone():
+        nth = next_number(db, job)
     slot, parent = db.execute(
         "SELECT s.number, s.parent FROM candidates c JOIN slots s ON s.number = c.slot "
         "WHERE c.number = ?",
@@ -236,6 +247,12 @@ def accept(
         (now_micros(), LineKind.ACCEPTED, job, slot),
     )
     return number or 0
+
+
+def next_number(db: sqlite3.Connection, job: int) -> int:
+    """Return the number of a job's next accepted image."""
+    query = "SELECT coalesce(max(nth), 0) + 1 FROM images WHERE job = ?"
+    return int(db.execute(query, (job,)).fetchone()[0])
 
 
 def common_rejection(db: sqlite3.Connection, job: int) -> str:

@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from nanobatch.checkpoint.files import ImageFiles
-from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.changes import Settlement, settle
+from nanobatch.checkpoint.files import ImageFiles, create_folder
+from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.reading import CheckpointReader
-from nanobatch.checkpoint.recover import close_run, recover
-from nanobatch.checkpoint.schema import connect_writing
+from nanobatch.checkpoint.recover import close_run, is_tidy, recover
+from nanobatch.checkpoint.schema import DATABASE, check_integrity, connect_writing
 from nanobatch.checkpoint.store import Store
 from nanobatch.checkpoint.writer import Writer
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import CheckpointError, ConfigError
-from nanobatch.models.money import nano_of_usd
+from nanobatch.models.money import MAX_USD, nano_of_usd
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncGenerator, Callable, Generator
     from contextlib import AbstractContextManager
 
     import filelock
@@ -39,14 +39,14 @@ class Checkpoint(CheckpointReader):
     """
 
     def __init__(self, root: Path, writer: Writer, lock: filelock.BaseFileLock) -> None:
-        super().__init__(root)
         self.store = Store(writer, ImageFiles(root))
         """For the pipeline: how it writes. May change without notice."""
+        super().__init__(root)
         self._lock = lock
 
     @staticmethod
     @asynccontextmanager
-    async def open(location: str | Path) -> AsyncIterator[Checkpoint]:
+    async def open(location: str | Path) -> AsyncGenerator[Checkpoint]:
         """Open a checkpoint for a run, creating the folder if needed.
 
         Raises:
@@ -74,18 +74,20 @@ class Checkpoint(CheckpointReader):
 
         Args:
             call: The call, as the ledger line names it.
-            usd: What it did cost; 0 if it was not billed.
+            usd: What it did cost; 0 if it was not billed. A call that was answered stays a
+                billed one in `N` and `B`, at whatever price.
             reason: Why you know; kept in the ledger.
 
         Raises:
             ConfigError: The call has no unknown money, or `usd` is no amount >= 0.
+            CheckpointError: The checkpoint is closed, or the disk refused.
         """
         try:
             amount = Decimal(str(usd))
         except InvalidOperation:
             amount = Decimal("NaN")
-        if not amount.is_finite() or amount < 0:
-            raise ConfigError(f"settle(usd={usd!r}): it must be a finite amount of USD >= 0.")
+        if not amount.is_finite() or not 0 <= amount <= MAX_USD:
+            raise ConfigError(f"settle(usd={usd!r}): it must be USD from 0 to {MAX_USD:,}.")
         self.store.writer.commit_now(
             lambda db: _settle_by_hand(db, call, nano_of_usd(amount), reason)
         )
@@ -94,40 +96,58 @@ class Checkpoint(CheckpointReader):
         """Settle what is still in flight as unknown and let go of the folder."""
         try:
             with suppress(CheckpointError):  # what cannot be written now is recovered on opening
-                self.store.writer.commit_now(self._finish)
+                self.store.writer.commit_now(lambda db: _finish(db, self.store.files))
         finally:
             self.close_reading()
             self.store.writer.close()
             self._lock.release()
 
-    def _finish(self, db: sqlite3.Connection) -> None:
-        close_run(db)
-        db.execute("INSERT OR REPLACE INTO meta VALUES ('is_clean', '1')")
-
 
 def _open(location: Path) -> Checkpoint:
     root = location.absolute()
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise CheckpointError(f"The folder {root} cannot be created: {error}.", path=root) from error
+    create_folder(root)
     lock = acquire_lock(root)
     with _undo(lock.release):
         files = ImageFiles(root)
         files.create()
+        _refuse_images_without_ledger(files)
         connection = connect_writing(root)
         with _undo(connection.close):
-            writer = Writer(connection)
-            writer.commit_now(lambda db: _start(db, files))
+            writer = Writer(connection, root)
+            writer.commit_now(record_owner)
+            if not writer.commit_now(_was_closed):
+                check_integrity(connection, root)
+                writer.commit_now(lambda db: recover(db, files))
+            writer.commit_now(lambda db: _write_is_clean(db, is_clean=False))
             return Checkpoint(root, writer, lock)
 
 
-def _start(db: sqlite3.Connection, files: ImageFiles) -> None:
-    record_owner(db)
+def _refuse_images_without_ledger(files: ImageFiles) -> None:
+    """Refuse a folder whose ledger is gone: a new one would take its images for strangers'."""
+    database = files.root / DATABASE
+    if not (database.is_file() and database.stat().st_size) and files.hold_images():
+        raise CheckpointError(
+            f"{files.root} holds images, but its {DATABASE} is missing or empty: put it back, or "
+            "use another folder.",
+            path=files.root,
+        )
+
+
+def _was_closed(db: sqlite3.Connection) -> bool:
     row = db.execute("SELECT value FROM meta WHERE key = 'is_clean'").fetchone()
-    if row is not None and row[0] == "0":
+    return row is None or row[0] == "1"
+
+
+def _finish(db: sqlite3.Connection, files: ImageFiles) -> None:
+    if is_tidy(db, files):
+        close_run(db)
+    else:
         recover(db, files)
-    db.execute("INSERT OR REPLACE INTO meta VALUES ('is_clean', '0')")
+    _write_is_clean(db, is_clean=True)
+
+
+def _write_is_clean(db: sqlite3.Connection, *, is_clean: bool) -> None:
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('is_clean', ?)", (str(int(is_clean)),))
 
 
 def _settle_by_hand(db: sqlite3.Connection, call: int, usd_nano: int, reason: str) -> None:
@@ -156,12 +176,12 @@ def _settle_by_hand(db: sqlite3.Connection, call: int, usd_nano: int, reason: st
             note=f"settled by hand: {reason}",
         ),
     )
-    if was_billed:  # it was counted as a billed call when its answer came
+    if was_billed and kind == LineKind.CALL:  # counted when its answer came, and again just now
         db.execute("UPDATE slots SET billed = billed - 1 WHERE number = ?", (slot,))
 
 
 @contextmanager
-def _undo(step: Callable[[], object]) -> Iterator[None]:
+def _undo(step: Callable[[], object]) -> Generator[None]:
     """Take a step back if what follows it fails."""
     try:
         yield

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+from contextlib import suppress
 from typing import TYPE_CHECKING, TextIO
 
 from nanobatch.errors import CheckpointError, ConfigError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["export_images"]
 
-_FIELDS = (
+_FIELDS: tuple[str, ...] = (
     "job_id",
     "number",
     "file",
@@ -56,6 +57,9 @@ def export_images(images: Iterable[AcceptedImage], path: Path, *, base: Path) ->
         part.replace(path)
     except OSError as error:
         raise CheckpointError(f"Cannot export to {path}: {error}.", path=path) from error
+    finally:
+        with suppress(OSError):  # it is there only if something went wrong
+            part.unlink(missing_ok=True)
     return count
 
 

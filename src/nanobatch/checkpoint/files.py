@@ -7,19 +7,28 @@ import hashlib
 import os
 import unicodedata
 from contextlib import contextmanager
-from pathlib import Path
+from itertools import count
 from typing import TYPE_CHECKING
 
 from nanobatch.errors import CheckpointError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
+    from pathlib import Path
 
-__all__ = ["ImageFiles", "file_stem", "stem_key"]
+__all__ = [
+    "ImageFiles",
+    "create_folder",
+    "disk_errors",
+    "distinct_stem",
+    "file_stem",
+    "stem_key",
+]
 
 MAX_STEM_BYTES = 150
 _SAFE = frozenset("-_. ")
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS})
+_NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 
 
 class ImageFiles:
@@ -40,10 +49,13 @@ class ImageFiles:
 
     def create(self) -> None:
         """Create the folders every run needs."""
-        with _disk(self.root):
-            for folder in (self.staging, self.images):
-                folder.mkdir(parents=True, exist_ok=True)
-            sync_folder(self.root)
+        create_folder(self.staging)
+        create_folder(self.images)
+
+    def hold_images(self) -> bool:
+        """Return whether there is any file in `staging/` or `images/`."""
+        with disk_errors(self.root):
+            return any(any(folder.iterdir()) for folder in (self.staging, self.images))
 
     def stage(self, names: dict[str, bytes]) -> None:
         """Write paid images durably into `staging/`.
@@ -51,7 +63,7 @@ class ImageFiles:
         Raises:
             CheckpointError: The disk refused.
         """
-        with _disk(self.staging):
+        with disk_errors(self.staging):
             for name, content in names.items():
                 write_durably(self.staging / name, content)
             sync_folder(self.staging)
@@ -59,8 +71,8 @@ class ImageFiles:
     def accept(self, staged: str, name: str) -> str:
         """Give a candidate's file its name in `images/`, durably, and return that name.
 
-        The old name stays until the row is written; a file of somebody else's that has the new
-        name already is left alone.
+        The old name stays until the row is written. A file that has the new name already and is
+        not this one is left alone: the name then gets a number.
 
         Args:
             staged: Path of the candidate inside the checkpoint's folder.
@@ -70,11 +82,12 @@ class ImageFiles:
             CheckpointError: The disk refused.
         """
         source = self.root / staged
-        with _disk(self.images):
-            target = self.images / f"{name}{source.suffix}"
-            if target.exists() and not target.samefile(source):
-                digest = hashlib.sha256(source.read_bytes()).hexdigest()[:8]
-                target = self.images / f"{name}~{digest}{source.suffix}"
+        with disk_errors(self.images):
+            target = next(
+                target
+                for target in (self.images / f"{stem}{source.suffix}" for stem in _stems(name))
+                if not target.exists() or target.samefile(source)
+            )
             if not target.exists():
                 _link(source, target)
             sync_folder(self.images)
@@ -82,12 +95,12 @@ class ImageFiles:
 
     def discard(self, path: str) -> None:
         """Remove the file of a candidate that is not needed any more, or its second name."""
-        with _disk(self.root):
+        with disk_errors(self.root):
             (self.root / path).unlink(missing_ok=True)
 
     def read(self, path: str) -> bytes | None:
         """Return the bytes of a candidate; `None` if somebody removed its file."""
-        with _disk(self.root):
+        with disk_errors(self.root):
             file = self.root / path
             return file.read_bytes() if file.is_file() else None
 
@@ -96,29 +109,61 @@ class ImageFiles:
         return self.rejected if is_judged_bad else self.staging
 
     def keep_rejected(self, name: str) -> None:
-        """Give a staged file a second name in `rejected/`; the first goes when the row is there."""
-        with _disk(self.rejected):
-            self.rejected.mkdir(exist_ok=True)
-            if not (self.rejected / name).exists():
-                _link(self.staging / name, self.rejected / name)
+        """Give a staged file a second name in `rejected/`; the first goes when the row is there.
+
+        A file that somebody removed from `staging/` is not kept.
+        """
+        create_folder(self.rejected)
+        with disk_errors(self.rejected):
+            source, target = self.staging / name, self.rejected / name
+            if source.exists() and not target.exists():
+                _link(source, target)
             sync_folder(self.rejected)
 
     def set_aside(self, call: int, body: bytes) -> None:
         """Keep the raw body of a paid answer that nobody could read."""
-        with _disk(self.quarantine):
-            self.quarantine.mkdir(exist_ok=True)
+        create_folder(self.quarantine)
+        with disk_errors(self.quarantine):
             write_durably(self.quarantine / f"{call}.bin", body)
+            sync_folder(self.quarantine)
 
     def lose(self, path: Path) -> None:
         """Move a file no row knows to `lost+found/`, under a free name."""
-        with _disk(self.lost_and_found):
-            self.lost_and_found.mkdir(exist_ok=True)
-            target = self.lost_and_found / path.name
-            number = 1
-            while target.exists():
-                target = self.lost_and_found / f"{path.stem}~{number}{path.suffix}"
-                number += 1
+        create_folder(self.lost_and_found)
+        with disk_errors(self.lost_and_found):
+            target = next(
+                target
+                for target in (
+                    self.lost_and_found / f"{stem}{path.suffix}" for stem in _stems(path.stem)
+                )
+                if not os.path.lexists(target)
+            )
             path.replace(target)
+            sync_folder(self.lost_and_found)
+
+
+def create_folder(folder: Path) -> None:
+    """Create a folder and its parents where they are missing, durably.
+
+    Raises:
+        CheckpointError: The disk refused.
+    """
+    try:
+        missing = [one for one in (folder, *folder.parents) if not one.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+        for one in missing:
+            sync_folder(one.parent)
+    except OSError as error:
+        raise CheckpointError(
+            f"The folder {folder} cannot be created: {error.strerror or error}.", path=folder
+        ) from error
+
+
+def _stems(stem: str) -> Iterator[str]:
+    """Yield a stem, and then others to use when it is taken."""
+    yield stem
+    for number in count(2):
+        yield f"{stem}~{number}"
 
 
 def file_stem(job_id: str) -> str:
@@ -175,6 +220,9 @@ def sync_folder(folder: Path) -> None:
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in _NO_FOLDER_SYNC:  # some network file systems have no such call
+            raise
     finally:
         os.close(descriptor)
 
@@ -189,13 +237,17 @@ def _link(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """Turn what the disk refuses into a sentence."""
+def disk_errors(folder: Path) -> Generator[None]:
+    """Turn what the disk refuses into a sentence.
+
+    Raises:
+        CheckpointError: Instead of an `OSError`.
+    """
     try:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"The disk refused to store an image in {folder}: {error.strerror or error}. "
-            "What was accepted before is safe; free the disk and run again.",
+            f"The disk refused an image file in {folder}: {error.strerror or error}. What was "
+            "accepted before is safe; make room or repair the folder, and run again.",
             path=folder,
         ) from error

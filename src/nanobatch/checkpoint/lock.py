@@ -42,7 +42,9 @@ def acquire_lock(folder: Path) -> filelock.BaseFileLock:
             pid=pid,
         ) from None
     except (OSError, NotImplementedError) as error:
-        raise CheckpointError(f"The folder {folder} cannot be locked: {error}.", path=folder) from error
+        raise CheckpointError(
+            f"The folder {folder} cannot be locked: {error}.", path=folder
+        ) from error
     return lock
 
 

@@ -7,6 +7,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from nanobatch.cost.exact import add_exactly
+
 if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
@@ -89,7 +91,7 @@ class Spend:
     @property
     def worst_case_usd(self) -> Decimal:
         """Confirmed and unknown together: the bill is never above it."""
-        return self.confirmed_usd + self.unknown_usd
+        return add_exactly(self.confirmed_usd, self.unknown_usd)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,23 +3,41 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from nanobatch.checkpoint.records import SlotState
 from nanobatch.checkpoint.changes import NewCandidate, Settlement, set_slot, settle
+from nanobatch.checkpoint.files import disk_errors
+from nanobatch.checkpoint.records import SlotState
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.filters.container import sniff
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from nanobatch.checkpoint.files import ImageFiles
 
-__all__ = ["close_run", "described", "recover"]
+__all__ = ["close_run", "described", "is_tidy", "recover"]
 
 _DEAD = "the run ended before the answer was settled"
+
+# A candidate's `file` lies in `rejected/` once it is judged bad, and in `staging/` until then.
+_STAGED = "SELECT 1 FROM candidates WHERE file = ? AND state NOT IN ('rejected', 'broken')"
+_REJECTED = "SELECT 1 FROM candidates WHERE file = ? AND state IN ('rejected', 'broken')"
+_ACCEPTED = "SELECT 1 FROM images WHERE file = ?"
+
+
+def is_tidy(db: sqlite3.Connection, files: ImageFiles) -> bool:
+    """Return whether a run that is over needs no recovery: all settled, all files where due."""
+    if db.execute("SELECT 1 FROM calls WHERE is_open = 1 LIMIT 1").fetchone():
+        return False
+    with disk_errors(files.staging):
+        return all(
+            _is_known(db, _STAGED, entry) and entry.stat().st_nlink == 1
+            for entry in _entries(files.staging)
+        )
 
 
 def recover(db: sqlite3.Connection, files: ImageFiles) -> None:
@@ -27,10 +45,15 @@ def recover(db: sqlite3.Connection, files: ImageFiles) -> None:
 
     An answer whose images reached `staging/` but whose settlement did not is adopted: its images
     are judged like any others, its cost stays unknown. Everything else that was in flight is
-    unknown money. Files no row knows go to `lost+found/`, they are never deleted.
+    unknown money. Files no row knows go to `lost+found/`, they are never deleted. It can be
+    interrupted at any point and run again.
+
+    Raises:
+        CheckpointError: The disk refuses.
     """
-    close_run(db, adopted=_staged_by_call(files))
-    _lose_unknown_files(db, files)
+    with disk_errors(files.root):
+        close_run(db, adopted=_staged_by_call(files))
+        _sort_files(db, files)
 
 
 def close_run(db: sqlite3.Connection, *, adopted: Mapping[int, list[Path]] | None = None) -> None:
@@ -89,26 +112,54 @@ def described(image: bytes, *, number: int, file: str) -> NewCandidate:
 def _staged_by_call(files: ImageFiles) -> dict[int, list[Path]]:
     """Return the whole files in `staging/`, by the call their name begins with."""
     staged: dict[int, list[Path]] = {}
-    for path in sorted(files.staging.iterdir()):
-        call, _, rest = path.name.partition("-")
-        if call.isdigit() and rest and path.suffix != ".part":
-            staged.setdefault(int(call), []).append(path)
+    for entry in sorted(_entries(files.staging), key=lambda entry: entry.name):
+        call, _, rest = entry.name.partition("-")
+        is_ours = call.isascii() and call.isdigit() and bool(rest)
+        if is_ours and entry.is_file(follow_symlinks=False) and not _is_half_written(entry):
+            staged.setdefault(int(call), []).append(Path(entry.path))
     return staged
 
 
-def _lose_unknown_files(db: sqlite3.Connection, files: ImageFiles) -> None:
-    inodes: set[int] = set()
-    for path in sorted(files.staging.iterdir()):
-        inodes.add(path.stat().st_ino)
-        known = db.execute("SELECT 1 FROM candidates WHERE file = ?", (path.name,)).fetchone()
-        if known is None:
-            if path.suffix == ".part" or path.stat().st_nlink > 1:
-                path.unlink()  # half a write, or the second name of an accepted image
+def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> None:
+    """Leave one name to every file that has a row, and move all others to `lost+found/`.
+
+    A file has two names while its verdict becomes durable. If its row is there, the name in
+    `staging/` goes, otherwise the new one does.
+    """
+    staged: set[int] = set()
+    strangers: dict[int, os.DirEntry[str]] = {}
+    for entry in _entries(files.staging):
+        if _is_known(db, _STAGED, entry):
+            staged.add(entry.inode())
+        else:
+            strangers[entry.inode()] = entry
+    for folder, query in ((files.images, _ACCEPTED), (files.rejected, _REJECTED)):
+        for entry in _entries(folder):
+            inode = entry.inode()
+            if _is_known(db, query, entry):
+                if inode in strangers:
+                    Path(strangers.pop(inode).path).unlink()
+            elif inode in staged or _is_half_written(entry):
+                Path(entry.path).unlink()
             else:
-                files.lose(path)
-    for path in sorted(files.images.iterdir()):
-        if db.execute("SELECT 1 FROM images WHERE file = ?", (path.name,)).fetchone() is None:
-            if path.stat().st_ino in inodes:
-                path.unlink()  # linked, and killed before its row: the staged name is the one
-            else:
-                files.lose(path)
+                files.lose(Path(entry.path))
+    for entry in strangers.values():
+        if _is_half_written(entry):
+            Path(entry.path).unlink()
+        else:
+            files.lose(Path(entry.path))
+
+
+def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
+    """Yield what is in a folder; nothing if the folder is not there."""
+    if folder.is_dir():
+        with os.scandir(folder) as entries:
+            yield from list(entries)
+
+
+def _is_half_written(entry: os.DirEntry[str]) -> bool:
+    return entry.name.endswith(".part") and entry.is_file(follow_symlinks=False)
+
+
+def _is_known(db: sqlite3.Connection, query: str, entry: os.DirEntry[str]) -> bool:
+    return db.execute(query, (entry.name,)).fetchone() is not None

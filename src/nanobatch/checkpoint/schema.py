@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import closing
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from nanobatch.errors import CheckpointError
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["DATABASE", "connect_reading", "connect_writing"]
+__all__ = ["DATABASE", "check_integrity", "connect_reading", "connect_writing"]
 
 DATABASE = "ledger.sqlite"
+APPLICATION_ID = 0x6E616E6F  # "nano": tells our databases from everybody else's
 SCHEMA_VERSION = 1
 BUSY_TIMEOUT_SECONDS = 30.0
 
@@ -89,6 +91,9 @@ CREATE TRIGGER ledger_is_never_edited BEFORE UPDATE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TRIGGER ledger_is_never_shortened BEFORE DELETE ON ledger
     BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
+CREATE TRIGGER ledger_is_never_replaced BEFORE INSERT ON ledger
+    WHEN EXISTS (SELECT 1 FROM ledger WHERE number = NEW.number)
+    BEGIN SELECT RAISE(ABORT, 'the ledger is append-only'); END;
 CREATE TABLE candidates (
     number INTEGER PRIMARY KEY,
     slot INTEGER NOT NULL REFERENCES slots (number),
@@ -142,28 +147,19 @@ def connect_writing(folder: Path) -> sqlite3.Connection:
         CheckpointError: It is no checkpoint of this version, or the disk refuses.
     """
     path = folder / DATABASE
-    try:
-        connection = sqlite3.connect(
-            path, timeout=BUSY_TIMEOUT_SECONDS, isolation_level=None, check_same_thread=False
-        )
-    except sqlite3.Error as error:
-        raise _refused(path, error) from error
-    try:
+    with _sentences(path), _open(path, mode="rwc") as connection:
+        is_new = _is_empty(connection)
+        if not is_new:
+            _check_identity(connection, path)
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
-        if _version(connection) == 0:
+        if is_new:
             connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
             )
-        _check_version(connection, path)
-    except sqlite3.Error as error:
-        connection.close()
-        raise _refused(path, error) from error
-    except CheckpointError:
-        connection.close()
-        raise
-    return connection
+        return connection
 
 
 def connect_reading(folder: Path) -> sqlite3.Connection:
@@ -174,7 +170,7 @@ def connect_reading(folder: Path) -> sqlite3.Connection:
             have to roll back what a killed run left before anything can be read.
     """
     path = folder / DATABASE
-    if not path.is_file():
+    if not os.path.isfile(path):  # noqa: PTH113 - Path.is_file raises where nobody may look
         raise CheckpointError(f"No checkpoint in {folder}: there is no {DATABASE}.", path=folder)
     if not (os.access(path, os.W_OK) and os.access(folder, os.W_OK)):
         raise CheckpointError(
@@ -182,28 +178,60 @@ def connect_reading(folder: Path) -> sqlite3.Connection:
             "copy the folder and read the copy.",
             path=folder,
         )
-    try:
-        connection = sqlite3.connect(
-            f"{path.absolute().as_uri()}?mode=rw",
-            uri=True,
-            timeout=BUSY_TIMEOUT_SECONDS,
-            isolation_level=None,
-            check_same_thread=False,
-        )
+    with _sentences(path), _open(path, mode="rw") as connection:
         connection.execute("PRAGMA query_only = ON")
-        _check_version(connection, path)
-    except sqlite3.Error as error:
-        raise _refused(path, error) from error
-    return connection
+        if _is_empty(connection):
+            raise CheckpointError(f"No checkpoint in {folder}: {DATABASE} is empty.", path=folder)
+        _check_identity(connection, path)
+        return connection
 
 
-def _version(connection: sqlite3.Connection) -> int:
-    with closing(connection.execute("PRAGMA user_version")) as cursor:
-        return int(cursor.fetchone()[0])
+def check_integrity(connection: sqlite3.Connection, folder: Path) -> None:
+    """Have SQLite check the whole database, as is due after an unclean close.
+
+    Raises:
+        CheckpointError: It is damaged.
+    """
+    path = folder / DATABASE
+    with _sentences(path):
+        fault = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
+    if fault != "ok":
+        raise CheckpointError(
+            f"The checkpoint {path} is damaged: {fault}. Restore it from a backup; the accepted "
+            "images beside it are not touched.",
+            path=folder,
+        )
 
 
-def _check_version(connection: sqlite3.Connection, path: Path) -> None:
-    version = _version(connection)
+@contextmanager
+def _open(path: Path, *, mode: str) -> Generator[sqlite3.Connection]:
+    """Connect, and close again if what follows fails."""
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=BUSY_TIMEOUT_SECONDS,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        yield connection
+    except BaseException:
+        connection.close()
+        raise
+
+
+def _is_empty(connection: sqlite3.Connection) -> bool:
+    tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    return bool(tables == 0) and _pragma(connection, "application_id") == 0
+
+
+def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
+    if _pragma(connection, "application_id") != APPLICATION_ID:
+        raise CheckpointError(
+            f"{path} is no checkpoint but the database of another program: use another folder.",
+            path=path.parent,
+        )
+    version = _pragma(connection, "user_version")
     if version != SCHEMA_VERSION:
         raise CheckpointError(
             f"{path} has layout {version}; this nanobatch reads layout {SCHEMA_VERSION}. "
@@ -212,5 +240,16 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         )
 
 
-def _refused(path: Path, error: sqlite3.Error) -> CheckpointError:
-    return CheckpointError(f"The checkpoint {path} cannot be used: {error}.", path=path.parent)
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
+@contextmanager
+def _sentences(path: Path) -> Generator[None]:
+    """Turn what SQLite refuses into a sentence."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise CheckpointError(
+            f"The checkpoint {path} cannot be used: {error}.", path=path.parent
+        ) from error

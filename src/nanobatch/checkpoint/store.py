@@ -9,7 +9,7 @@ from nanobatch.checkpoint.reading import spent_nano
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from nanobatch.checkpoint.files import ImageFiles
     from nanobatch.checkpoint.writer import Writer
@@ -25,10 +25,10 @@ class Store:
     def __init__(self, writer: Writer, files: ImageFiles) -> None:
         self.writer = writer
         self.files = files
-        self.spent_nano = 0
-        """Confirmed and unknown money when the checkpoint was opened."""
-        self._slots, self._calls, self._candidates = (count(1) for _ in range(3))
-        writer.commit_now(self._load)
+        self.spent_nano = writer.commit_now(_spent)
+        """Confirmed and unknown money when the last run began, nano-dollars."""
+        after = writer.commit_now(_next_numbers)
+        self._slots, self._calls, self._candidates = (count(number) for number in after)
 
     def new_slot(self) -> int:
         """Return the number of a new slot."""
@@ -51,16 +51,20 @@ class Store:
         return await self.writer.commit(self._new_run)
 
     def _new_run(self, db: sqlite3.Connection) -> int:
-        self._load(db)
+        self.spent_nano = _spent(db)
         row = db.execute("SELECT value FROM meta WHERE key = 'run'").fetchone()
         number = int(row[0]) + 1 if row else 1
         db.execute("INSERT OR REPLACE INTO meta VALUES ('run', ?)", (str(number),))
         return number
 
-    def _load(self, db: sqlite3.Connection) -> None:
-        def after(table: str) -> Iterator[int]:
-            query = f"SELECT coalesce(max(number), 0) + 1 FROM {table}"  # noqa: S608 - our own words
-            return count(int(db.execute(query).fetchone()[0]))
 
-        self._slots, self._calls, self._candidates = map(after, ("slots", "calls", "candidates"))
-        self.spent_nano = sum(spent_nano(db))
+def _next_numbers(db: sqlite3.Connection) -> tuple[int, int, int]:
+    def after(table: str) -> int:
+        query = f"SELECT coalesce(max(number), 0) + 1 FROM {table}"  # noqa: S608 - our own words
+        return int(db.execute(query).fetchone()[0])
+
+    return after("slots"), after("calls"), after("candidates")
+
+
+def _spent(db: sqlite3.Connection) -> int:
+    return sum(spent_nano(db))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.changes import NewCandidate, next_number, now_micros
 from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
 from nanobatch.checkpoint.records import JobStatus, SlotState
-from nanobatch.checkpoint.changes import NewCandidate, now_micros
 from nanobatch.cost import LineKind, Stage
 from nanobatch.errors import DuplicateJobError, JobChangedError
 from nanobatch.models import Tier
 
 if TYPE_CHECKING:
+    import sqlite3
+
     from nanobatch.job import Job
 
 __all__ = ["InHand", "JobEntry", "Leftover", "TakenJob", "take"]
@@ -69,6 +70,9 @@ class TakenJob:
     """`done`, `refused` and `failed` are closed; everything else is `pending`."""
     reason: str
     delivered: int
+    """Accepted images."""
+    next_number: int = 1
+    """Number of the next accepted image: not always `delivered + 1`, a killed run leaves gaps."""
     slots_used: dict[Stage, int] = field(default_factory=dict[Stage, int])
     """Slots of this allowance with a billed call, by stage."""
     passed: dict[Stage, int] = field(default_factory=dict[Stage, int])
@@ -135,19 +139,23 @@ def _take(db: sqlite3.Connection, entry: JobEntry, *, run: int) -> TakenJob:
         known.status is JobStatus.FAILED and known.is_final
     )
     status = known.status if is_closed and not is_changed else JobStatus.PENDING
+    if delivered >= job.want:
+        status = JobStatus.DONE
+    is_final = status in (JobStatus.REFUSED, JobStatus.FAILED)
     taken = TakenJob(
         job=job,
         number=known.number,
         stem=known.stem,
         attempt=known.attempt + is_changed,
         allowance=known.allowance + (known.allowance_key != entry.allowance_key),
-        status=JobStatus.DONE if delivered >= job.want else status,
-        reason=known.reason if status is not JobStatus.PENDING else "",
+        status=status,
+        reason=known.reason if is_final else "",
         delivered=delivered,
+        next_number=next_number(db, known.number),
     )
     db.execute(
         "UPDATE jobs SET spec = ?, body = ?, tag = ?, want = ?, attempt = ?, allowance = ?, "
-        "allowance_key = ?, run = ?, status = ?, reason = ? WHERE number = ?",
+        "allowance_key = ?, run = ?, status = ?, is_final = ?, reason = ? WHERE number = ?",
         (
             entry.spec_sha256,
             job.model_dump_json(),
@@ -158,6 +166,7 @@ def _take(db: sqlite3.Connection, entry: JobEntry, *, run: int) -> TakenJob:
             entry.allowance_key,
             run,
             taken.status,
+            int(is_final),
             taken.reason,
             taken.number,
         ),

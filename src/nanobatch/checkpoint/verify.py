@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 __all__ = ["verify"]
 
+_DANGLING = "PRAGMA foreign_key_check"
+
 
 def verify(db: sqlite3.Connection, files: ImageFiles) -> VerifyReport:
     """Check everything and report; nothing is repaired."""
@@ -22,6 +24,11 @@ def verify(db: sqlite3.Connection, files: ImageFiles) -> VerifyReport:
     try:
         found = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
         faults += [f"Database: {fault}." for fault in found if fault != "ok"]
+        dangling = {(table, parent) for table, _, parent, _ in db.execute(_DANGLING)}
+        faults += [
+            f"Database: {table} names a row of {parent} that is missing."
+            for table, parent in sorted(dangling)
+        ]
         accepted = db.execute(
             "SELECT i.file, c.sha256 FROM images i JOIN candidates c ON c.number = i.candidate "
             "ORDER BY i.number"
@@ -46,4 +53,4 @@ def _fault(path: Path, digest: str) -> str | None:
             actual = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if actual == digest else "is not the file that was accepted: its hash differs"
+    return None if actual == digest else "is not the file it was: its hash differs"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import anyio
 
 from nanobatch.errors import ConfigError
+from nanobatch.models.money import MAX_USD, nano_within_usd
 
 if TYPE_CHECKING:
     from typing import Self
@@ -19,10 +20,10 @@ class Budget:
     """The most a checkpoint may ever cost, over its whole life and all its runs.
 
     Args:
-        usd: The cap in USD, >= 0. A float is read as its shortest decimal text.
+        usd: The cap in USD, 0 to a billion. A float is read as its shortest decimal text.
 
     Raises:
-        ConfigError: It is no finite amount >= 0.
+        ConfigError: It is no amount in that range.
     """
 
     __slots__ = ("_limit",)
@@ -45,7 +46,7 @@ class Budget:
     @property
     def nano_usd(self) -> int | None:
         """The cap in whole nano-dollars, rounded down; `None` if there is none."""
-        return None if self._limit is None else int(self._limit.scaleb(9))
+        return None if self._limit is None else nano_within_usd(self._limit)
 
     def __eq__(self, other: object) -> bool:
         """Two budgets are equal if their caps are."""
@@ -65,8 +66,11 @@ def _amount(usd: Decimal | str | float) -> Decimal:
         amount = Decimal(str(usd))
     except InvalidOperation:
         amount = Decimal("NaN")
-    if isinstance(usd, bool) or not amount.is_finite() or amount < 0:
-        raise ConfigError(f"Budget(usd={usd!r}): a budget is a finite amount of USD >= 0.")
+    if isinstance(usd, bool) or not amount.is_finite() or not 0 <= amount <= MAX_USD:
+        raise ConfigError(
+            f"Budget(usd={usd!r}): a budget is an amount of USD from 0 to {MAX_USD:,}; "
+            "Budget.unlimited() has no cap."
+        )
     return amount
 
 

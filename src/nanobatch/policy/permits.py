@@ -2,62 +2,92 @@
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass
 
 import anyio
+import anyio.lowlevel
 
 __all__ = ["Permit", "Permits"]
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False)
 class Permit:
     """The right to have one request in flight."""
 
-    number: int = 0
-    """Of the request, in the order they were started."""
+    number: int
+    """Of the request, in the order they were started, from 1."""
 
 
 class Permits:
     """A semaphore whose size follows the provider: it halves on 429 and 503, successes grow it.
 
     Additive increase, multiplicative decrease, as TCP does it: one permit per round of successes.
+    Not an `anyio.CapacityLimiter`: in versions we support, one that grows again while more is
+    borrowed than its size lets further borrowers in.
     """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._limiter = anyio.CapacityLimiter(limit)
-        self._size = float(limit)
+        self._size = limit
+        self._in_use = 0
+        self._line: deque[anyio.Event] = deque()
+        self._successes = 0
         self._started = 0
         self._started_at_halving = 0
 
     @property
     def size(self) -> int:
         """How many requests may be in flight now, 1 to the limit."""
-        return int(self._size)
+        return self._size
 
     async def acquire(self) -> Permit:
         """Wait in line for a permit."""
-        permit = Permit()
-        await self._limiter.acquire_on_behalf_of(permit)
+        await anyio.lowlevel.checkpoint_if_cancelled()
+        if self._line or self._in_use >= self._size:
+            turn = anyio.Event()
+            self._line.append(turn)
+            try:
+                await turn.wait()
+            except BaseException:
+                if turn.is_set():  # handed over in the moment of cancellation
+                    self._take_back()
+                else:
+                    self._line.remove(turn)
+                raise
+        else:
+            self._in_use += 1
         self._started += 1
-        permit.number = self._started
-        return permit
+        return Permit(self._started)
 
     def release(self, permit: Permit) -> None:
         """Give a permit back."""
-        self._limiter.release_on_behalf_of(permit)
+        del permit
+        self._take_back()
 
     def slow_down(self, permit: Permit) -> None:
         """Halve the size; a request begun before the last halving says nothing new."""
         if permit.number > self._started_at_halving:
-            self._resize(max(1.0, self._size / 2))
+            self._size = max(1, self._size // 2)
+            self._successes = 0
             self._started_at_halving = self._started
 
     def succeeded(self) -> None:
         """Grow by one permit for as many successes as there are permits."""
-        if self._size < self._limit:
-            self._resize(min(float(self._limit), self._size + 1 / self._size))
+        if self._size == self._limit:
+            return
+        self._successes += 1
+        if self._successes == self._size:
+            self._size += 1
+            self._successes = 0
+            self._hand_out()
 
-    def _resize(self, size: float) -> None:
-        self._size = size
-        self._limiter.total_tokens = int(size)
+    def _take_back(self) -> None:
+        self._in_use -= 1
+        self._hand_out()
+
+    def _hand_out(self) -> None:
+        """Give free permits to those who wait, in their order; they count from now on."""
+        while self._line and self._in_use < self._size:
+            self._in_use += 1
+            self._line.popleft().set()

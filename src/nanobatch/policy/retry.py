@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import backoff
@@ -12,7 +13,7 @@ from nanobatch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Retry"]
+__all__ = ["Retry", "at_least"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +21,7 @@ class Retry:
     """Exponential waits with full jitter, never shorter than what the server asked for.
 
     Raises:
-        ConfigError: Fewer than one try, or a wait that is not positive.
+        ConfigError: Fewer than one try, or a wait that is not positive and finite.
     """
 
     tries: int = 3
@@ -36,8 +37,10 @@ class Retry:
         """Refuse values that cannot be meant."""
         if self.tries < 1:
             raise ConfigError(f"Retry(tries={self.tries}): at least 1 try is needed.")
-        if not (self.first_wait_seconds > 0 and self.max_wait_seconds > 0):
-            raise ConfigError("Retry: first_wait_seconds and max_wait_seconds must be above 0.")
+        for name in ("first_wait_seconds", "max_wait_seconds"):
+            seconds = getattr(self, name)
+            if not (isfinite(seconds) and seconds > 0):
+                raise ConfigError(f"Retry({name}={seconds}): it must be above 0 and finite.")
 
     def waits(self) -> Iterator[float]:
         """Yield the random wait before each further try, in seconds; one iterator per call."""
