@@ -7,7 +7,9 @@ import math
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from nanobatch.backend.foreign import Json, as_object, objects_in, plain_text, text_of
 from nanobatch.errors import (
     AccountError,
     BadRequestError,
@@ -19,11 +21,10 @@ from nanobatch.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-__all__ = ["fault_of_answer", "fault_of_exception", "plain_text"]
+__all__ = ["fault_of_answer", "fault_of_exception", "unreadable"]
 
-MAX_MESSAGE_CHARACTERS = 600
 MAX_RETRY_AFTER_SECONDS = 600.0
-_KEYS = re.compile(r"AIza[\w-]{30,}|(?i:(?<=key=)|(?<=bearer ))[\w.~-]{8,}")
+_MAX_READ_CHARACTERS = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,18 +35,19 @@ class _Answer:
     word: str
     """`error.status`, such as `RESOURCE_EXHAUSTED`."""
     message: str
-    details: tuple[dict[str, Any], ...]
+    """On one line, not yet cut for people."""
+    details: tuple[Json, ...]
     retry_after_header: str
 
     def quota_ids(self) -> list[str]:
         return [
-            str(violation.get("quotaId", ""))
+            text_of(violation.get("quotaId"))
             for detail in self.details
-            for violation in _dicts(detail.get("violations"))
+            for violation in objects_in(detail.get("violations"))
         ]
 
     def reasons(self) -> list[str]:
-        return [str(detail.get("reason", "")) for detail in self.details]
+        return [text_of(detail.get("reason")) for detail in self.details]
 
     def retry_after_seconds(self) -> float | None:
         """The longest wait the provider names, clamped to ten minutes; `None` if none makes sense.
@@ -73,7 +75,8 @@ def _says(*words: str) -> Callable[[_Answer], bool]:
     return lambda answer: any(word in answer.message.lower() for word in words)
 
 
-# Source: reference pages "Gemini image API: facts" 3.1 and 4, collected 2026-11-23 (no live check).
+# Source: https://ai.google.dev/gemini-api/docs/troubleshooting and the errors that users quote on
+# https://discuss.ai.google.dev, collected 2026-11-23; no live check.
 # The HTTP status decides before `error.status`: an empty prepay account is 402 RESOURCE_EXHAUSTED.
 _TABLE = (
     _Row(
@@ -91,9 +94,7 @@ _TABLE = (
         advice="The account must be set up first (billing, region).",
     ),
     _Row(status=(400, 400), kind="bad_request", error=BadRequestError),
-    _Row(
-        status=(401, 401), kind="invalid_key", error=AccountError, advice="Check the API key."
-    ),
+    _Row(status=(401, 401), kind="invalid_key", error=AccountError, advice="Check the API key."),
     _Row(
         status=(402, 402),
         kind="no_credit",
@@ -124,7 +125,7 @@ _TABLE = (
         status=(429, 429),
         kind="quota_zero",
         error=AccountError,
-        test=lambda a: re.search(r"limit: 0\b", a.message) is not None,
+        test=lambda a: re.search(r"limit: 0(?!\.?\d)", a.message) is not None,
         advice="This account has no quota for the model: a paid tier is needed.",
     ),
     _Row(
@@ -153,7 +154,7 @@ def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> Pro
     for row in _TABLE:
         low, high = row.status
         if low <= status <= high and row.test(answer):
-            text = f"The provider answered {status}: {answer.message or 'no message'}"
+            text = f"The provider answered {status}: {plain_text(answer.message) or 'no message'}"
             text = f"{text} {row.advice}".strip()
             if row.error is TransientError:
                 return TransientError(
@@ -165,7 +166,8 @@ def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> Pro
                 )
             return row.error(text, kind=row.kind, status=status)
     return TransientError(
-        f"The provider answered {status}, which is no answer to a generation call.",
+        f"The provider answered {status}, which is no answer to a generation call; "
+        "what it cost is unknown.",
         kind="protocol",
         status=status,
         is_unknown_money=True,
@@ -173,48 +175,63 @@ def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> Pro
     )
 
 
-def fault_of_exception(error: Exception, *, timeout_seconds: float) -> TransientError:
+def fault_of_exception(
+    error: Exception, *, timeout_seconds: float, is_free: bool = False
+) -> TransientError:
     """Return the transient fault that an exception of the HTTP stack stands for.
 
-    A connection that was never made sent nothing and cost nothing. After that nobody can know.
+    A connection that was never made sent nothing and cost nothing. After that nobody can know,
+    unless the method is free.
     """
     name = type(error).__name__
-    if name in _NOTHING_SENT:
+    billing = "" if is_free else " Whether it is billed is unknown."
+    if _is_before_sending(error):
         return TransientError(
             f"No connection to the provider ({name}): {plain_text(str(error))}", kind="connect"
         )
     if isinstance(error, TimeoutError) or "Timeout" in name:
         return TransientError(
-            f"No complete answer within {timeout_seconds:g} s; whether it is billed is unknown.",
+            f"No complete answer within {timeout_seconds:g} s.{billing}",
             kind="timeout",
-            is_unknown_money=True,
+            is_unknown_money=not is_free,
         )
     return TransientError(
-        f"The answer broke off ({name}); whether it is billed is unknown.",
+        f"The answer broke off ({name}).{billing}",
         kind="connection_lost",
-        is_unknown_money=True,
+        is_unknown_money=not is_free,
+    )
+
+
+def unreadable(reason: str, *, is_free: bool) -> TransientError:
+    """Return the fault that a 200 stands for which the SDK could not read."""
+    billing = "" if is_free else "; what it cost is unknown"
+    return TransientError(
+        f"The provider answered 200 without a readable answer ({reason}){billing}.",
+        kind="unreadable",
+        status=200,
+        is_unknown_money=not is_free,
     )
 
 
 _NOTHING_SENT = {
     "ConnectError",  # httpx2
     "ConnectTimeout",
+    "InvalidURL",
     "PoolTimeout",
     "ProxyError",
     "UnsupportedProtocol",
     "ClientConnectorError",  # aiohttp, under a caller's own client
-    "ClientConnectorDNSError",
-    "ClientConnectorCertificateError",
-    "ClientConnectorSSLError",
+    "ConnectionTimeoutError",
+    "InvalidUrlClientError",
 }
+_NO_CLIENT = ("client has been closed", "Session is closed", "no running event loop")
 
 
-def plain_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:
-    """Return foreign text fit for a message: one line, no control characters, no key, cut."""
-    text = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    text = "".join(c if c.isprintable() else " " for c in text[: limit * 4])
-    text = " ".join(_KEYS.sub("[key]", text).split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+def _is_before_sending(error: Exception) -> bool:
+    """Compare by name: which HTTP stack a caller's client has is the caller's choice."""
+    if isinstance(error, RuntimeError):
+        return any(words in str(error) for words in _NO_CLIENT)
+    return any(kind.__name__ in _NOTHING_SENT for kind in type(error).__mro__)
 
 
 def _read(status: int, headers: Mapping[str, str], body: bytes) -> _Answer:
@@ -222,31 +239,37 @@ def _read(status: int, headers: Mapping[str, str], body: bytes) -> _Answer:
         parsed: Any = json.loads(body)
     except (ValueError, RecursionError):
         parsed = None
-    if isinstance(parsed, list) and parsed:
-        parsed = parsed[0]
-    error: Any = parsed.get("error") if isinstance(parsed, dict) else None
-    if not isinstance(error, dict):
+    first = objects_in(parsed)[:1] or [as_object(parsed)]
+    error = as_object(first[0].get("error"))
+    message = text_of(error.get("message"))
+    if not error:
         is_text = not body.lstrip().startswith(b"<")
-        text = body[:4096].decode("utf-8", "replace") if is_text else "an HTML page"
-        error = {"message": text}
+        message = body[:4096].decode("utf-8", "replace") if is_text else "an HTML page"
+    if status // 100 == 3:  # noqa: PLR2004 - the class of redirects
+        message = f"a redirect to {_host(headers.get('location', ''))}, which is not followed."
     return _Answer(
         status=status,
-        word=str(error.get("status", "")),
-        message=plain_text(str(error.get("message", ""))),
-        details=tuple(_dicts(error.get("details"))),
+        word=text_of(error.get("status")),
+        message=plain_text(message, _MAX_READ_CHARACTERS),
+        details=tuple(objects_in(error.get("details"))),
         retry_after_header=headers.get("retry-after", ""),
     )
 
 
-def _dicts(value: object) -> list[dict[str, Any]]:
-    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "the same host"
+    except ValueError:
+        return "an invalid address"
 
 
 def _seconds(value: object) -> float | None:
+    if not isinstance(value, str | int | float):
+        return None
     try:
         seconds = float(str(value).strip().removesuffix("s"))
     except ValueError:
         return None
-    if not math.isfinite(seconds) or seconds < 0:
+    if math.isnan(seconds) or seconds < 0:
         return None
     return min(seconds, MAX_RETRY_AFTER_SECONDS)

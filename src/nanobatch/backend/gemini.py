@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
-import ipaddress
+import json
+import math
 import os
 import time
-from typing import TYPE_CHECKING, Any, Self
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import anyio
 import anyio.to_thread
-from pydantic import SecretStr
+from pydantic import SecretStr, ValidationError
 
+from nanobatch.backend.address import checked, origin, proxy_for
 from nanobatch.backend.answer import read_answer
-from nanobatch.backend.faults import fault_of_answer, fault_of_exception, plain_text
+from nanobatch.backend.faults import fault_of_answer, fault_of_exception, unreadable
+from nanobatch.backend.foreign import as_object, plain_text, text_of
 from nanobatch.errors import BadRequestError, ConfigError, MissingKeyError, ProviderError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from google import genai
-    from google.genai import types
+    from google.genai import errors, types
 
     from nanobatch.backend.protocol import ImageRequest, Reply
 
 __all__ = ["Gemini"]
 
-API_VERSION = "v1beta"  # the SDK's default `v1` has refused responseModalities (gemini-api.md 0.1)
+# The SDK's default `v1` has refused responseModalities:
+# https://github.com/googleapis/js-genai/issues/1322, seen 2026-11-23.
+API_VERSION = "v1beta"
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # the order the SDK reads them in
+COUNT_TIMEOUT_SECONDS = 30.0
+_GOOGLE = "https://generativelanguage.googleapis.com"
 
 
 class Gemini:
@@ -43,8 +49,11 @@ class Gemini:
             default `GOOGLE_GEMINI_BASE_URL` or Google's.
         timeout_seconds: Deadline of one call for every model; by default the model's own.
 
+    A proxy in the environment (`HTTPS_PROXY`, `NO_PROXY`) is used, except for loopback.
+
     Raises:
-        ConfigError: A `base_url` that would send the key in the clear, or a timeout <= 0.
+        ConfigError: A `base_url` that would send the key in the clear, or a timeout that is not a
+            finite number above 0.
     """
 
     def __init__(
@@ -57,18 +66,21 @@ class Gemini:
     ) -> None:
         if client is not None and (api_key is not None or base_url is not None):
             raise ConfigError("Pass either client= or api_key=/base_url=: a client has its own.")
-        if timeout_seconds is not None and not timeout_seconds > 0:
-            raise ConfigError(f"timeout_seconds must be greater than 0, not {timeout_seconds}.")
+        if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
+            raise ConfigError(
+                f"timeout_seconds must be finite and greater than 0, not {timeout_seconds}."
+            )
         self._api_key = None if api_key is None else SecretStr(api_key.strip())
         self._own_client = client
-        self._base_url = _checked(base_url)
+        self._base_url = checked(base_url)
         self._timeout_seconds = timeout_seconds
         self._client: genai.Client | None = None
 
     def __repr__(self) -> str:
         """Show where it talks to, never the key."""
-        where = "client=..." if self._own_client else f"base_url={self._base_url!r}"
-        return f"Gemini({where})"
+        if self._own_client is not None:
+            return "Gemini(client=...)"
+        return f"Gemini(base_url={origin(self._base_url)!r})" if self._base_url else "Gemini()"
 
     @property
     def is_open(self) -> bool:
@@ -80,6 +92,8 @@ class Gemini:
 
         Raises:
             MissingKeyError: No key was given and none is in the environment.
+            ConfigError: The environment names an API address, a proxy or an HTTP stack that
+                cannot be used.
         """
         if self._client is None:
             self._client = self._own_client or await anyio.to_thread.run_sync(self._connect)
@@ -110,56 +124,55 @@ class Gemini:
         Raises:
             ProviderError: The class says who must act; see `nanobatch.backend.ImageBackend`.
         """
-        from google.genai import types  # noqa: PLC0415 - heavy: imported when used
-
         client = self._opened()
         seconds = self._timeout_seconds or request.timeout_seconds
-        config = _config(types, request, seconds, keep_body=client is self._own_client)
-        parts = [types.Part(text=request.prompt)]
-        parts += [
-            types.Part.from_bytes(data=image, mime_type=_mime_type(image))
-            for image in request.input_images
-        ]
-        content = types.Content(role="user", parts=parts)
         started = time.perf_counter()
-        body = await self._send(client, request.model, content, config, seconds)
+        body = await self._send(client, request, seconds)
         return read_answer(body, latency_seconds=time.perf_counter() - started)
 
     async def count_tokens(self, *, model: str, prompt: str) -> int:
         """Return how many input tokens a prompt has; the call is free.
 
         Raises:
-            ProviderError: As `generate`.
+            ProviderError: As `generate`, but the money is never unknown.
         """
         client = self._opened()
+        seconds = self._timeout_seconds or COUNT_TIMEOUT_SECONDS
+        tokens: int | None = None
+        fault: ProviderError = unreadable("no totalTokens", is_free=True)
         try:
-            with anyio.fail_after(self._timeout_seconds or 30):
+            with anyio.fail_after(seconds):
                 counted = await client.aio.models.count_tokens(model=model, contents=prompt)
-        except Exception as error:
-            raise _translated(error, self._timeout_seconds or 30) from None
-        return counted.total_tokens or 0
+                tokens = counted.total_tokens
+        except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
+            fault = _translated(error, seconds, is_free=True)
+            fault.is_unknown_money = False
+        if tokens is None:
+            raise fault
+        return tokens
 
     async def _send(
-        self,
-        client: genai.Client,
-        model: str,
-        content: types.Content,
-        config: types.GenerateContentConfig,
-        seconds: float,
+        self, client: genai.Client, request: ImageRequest, seconds: float
     ) -> bytes | str:
+        """Return the body of a 200 answer, as it came."""
         from nanobatch.backend.transport import keep_answer  # noqa: PLC0415 - httpx2 is heavy
 
-        try:
-            with anyio.fail_after(seconds), keep_answer() as bodies:
-                response = await client.aio.models.generate_content(
-                    model=model, contents=content, config=config
-                )
-        except Exception as error:
-            raise _translated(error, seconds) from None
-        if bodies:
-            return bodies[-1]
-        kept = response.sdk_http_response
-        return (kept.body if kept is not None else None) or ""
+        fault: ProviderError | None = None
+        with keep_answer() as kept:
+            try:
+                config = _config(request, seconds, keep_body=client is self._own_client)
+                with anyio.fail_after(seconds):
+                    response = await client.aio.models.generate_content(
+                        model=request.model, contents=_content(request), config=config
+                    )
+                    if not kept and response.sdk_http_response is not None:
+                        kept.append(response.sdk_http_response.body or "")
+            except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
+                fault = _translated(error, seconds)
+        if kept:
+            return kept[-1]  # it is here and paid for, whatever happened after
+        # Raised out here: a context would carry the SDK's request along, and with it the key.
+        raise fault or unreadable("no body", is_free=False)
 
     def _opened(self) -> genai.Client:
         if self._client is None:
@@ -167,20 +180,34 @@ class Gemini:
         return self._client
 
     def _connect(self) -> genai.Client:
-        from google import genai  # noqa: PLC0415 - takes over a second: imported when opened
-        from google.genai import types  # noqa: PLC0415
+        key = self._key()
+        base_url = self._base_url or checked(os.environ.get("GOOGLE_GEMINI_BASE_URL"))
+        if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT", "").strip().lower() == "httpx":
+            raise ConfigError(
+                "GOOGLE_GENAI_HTTP_CLIENT is httpx, but nanobatch sends with httpx2: unset it."
+            )
 
-        from nanobatch.backend.transport import GuardedTransport  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415 - these take half a second: imported when opened
+        from google import genai  # noqa: PLC0415 - as above
+        from google.genai import types  # noqa: PLC0415 - as above
 
-        base_url = self._base_url or _checked(os.environ.get("GOOGLE_GEMINI_BASE_URL"))
+        from nanobatch.backend.transport import GuardedTransport  # noqa: PLC0415 - as above
+
+        try:
+            transport = GuardedTransport(proxy=proxy_for(base_url or _GOOGLE))
+        except (ImportError, ValueError, httpx2.InvalidURL) as error:
+            raise ConfigError(
+                f"The proxy that the environment names cannot be used ({type(error).__name__}): "
+                "it must be an http or https address."
+            ) from None
         return genai.Client(
-            api_key=self._key(),
+            api_key=key,
             vertexai=False,
             http_options=types.HttpOptions(
                 base_url=base_url,
                 api_version=API_VERSION,
                 retry_options=types.HttpRetryOptions(attempts=1),
-                async_client_args={"transport": GuardedTransport()},
+                async_client_args={"transport": transport},
             ),
         )
 
@@ -193,19 +220,36 @@ class Gemini:
                 "No API key: set GEMINI_API_KEY (or GOOGLE_API_KEY) or pass Gemini(api_key=...). "
                 "To try things out without one, use nanobatch.simulator."
             )
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                "The API key has characters that no HTTP header can carry: copy it again."
+            )
         return key
 
 
+def _content(request: ImageRequest) -> types.Content:
+    from google.genai import types  # noqa: PLC0415 - loaded by now
+
+    parts = [types.Part(text=request.prompt)]
+    parts += [
+        types.Part.from_bytes(data=image, mime_type=_mime_type(image))
+        for image in request.input_images
+    ]
+    return types.Content(role="user", parts=parts)
+
+
 def _config(
-    types: Any, request: ImageRequest, seconds: float, *, keep_body: bool
+    request: ImageRequest, seconds: float, *, keep_body: bool
 ) -> types.GenerateContentConfig:
+    from google.genai import types  # noqa: PLC0415 - loaded by now
+
     level = request.thinking_level
-    config: types.GenerateContentConfig = types.GenerateContentConfig(
+    return types.GenerateContentConfig(
         response_modalities=["IMAGE"],
-        image_config=types.ImageConfig(
-            aspect_ratio=request.aspect_ratio, image_size=request.size
+        image_config=types.ImageConfig(aspect_ratio=request.aspect_ratio, image_size=request.size),
+        thinking_config=(
+            types.ThinkingConfig(thinking_level=types.ThinkingLevel(level)) if level else None
         ),
-        thinking_config=types.ThinkingConfig(thinking_level=level) if level else None,
         # One call is one request: neither of these may send another.
         automatic_continuation=False,
         automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
@@ -215,55 +259,50 @@ def _config(
             retry_options=types.HttpRetryOptions(attempts=1),
         ),
     )
-    return config
 
 
-def _translated(error: Exception, seconds: float) -> ProviderError:
+def _translated(error: Exception, seconds: float, *, is_free: bool = False) -> ProviderError:
     """Translate what the SDK or its HTTP stack raised, once and for all."""
-    if isinstance(error, ProviderError):
-        return error  # from our transport
+    if isinstance(error, ProviderError):  # from our transport
+        return error.with_traceback(None)  # its frames hold the body, and the SDK's hold the key
     from google.genai import errors  # noqa: PLC0415 - loaded by now
 
-    if isinstance(error, errors.APIError):  # from a caller's own client
-        import json  # noqa: PLC0415
-
-        headers = getattr(error.response, "headers", None) or {}
-        body = json.dumps(error.details, default=str).encode()
-        return fault_of_answer(int(error.code), headers, body)
+    if isinstance(error, errors.APIError):
+        return _fault_of_sdk(error)
+    if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
+        return unreadable(type(error).__name__, is_free=is_free)
     if isinstance(error, ValueError | TypeError):
         return BadRequestError(
-            f"The SDK refused the request before sending it: {plain_text(str(error))}",
+            f"The SDK refused the request before sending it: {_complaint(error)}",
             kind="bad_request",
         )
-    return fault_of_exception(error, timeout_seconds=seconds)
+    return fault_of_exception(error, timeout_seconds=seconds, is_free=is_free)
 
 
-def _checked(base_url: str | None) -> str | None:
-    if not base_url:
-        return None
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "https" and host:
-        return base_url
-    if parts.scheme == "http" and (host == "localhost" or _is_loopback(host)):
-        return base_url
-    shown = f"{parts.scheme}://{host}"
-    raise ConfigError(
-        f"base_url {shown!r} would send the API key in the clear: use https, "
-        "or http on loopback (127.0.0.1, localhost, [::1])."
+def _fault_of_sdk(error: errors.APIError) -> ProviderError:
+    """Translate an error answer that came through a caller's own client."""
+    raised = cast("Any", error)
+    text = text_of(as_object(raised.details).get("message"))  # how the SDK wraps what is no JSON
+    body = text or json.dumps(raised.details, default=str)
+    return fault_of_answer(
+        int(raised.code), getattr(raised.response, "headers", None) or {}, body.encode()
     )
 
 
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-_MAGIC = ((b"\x89PNG", "image/png"), (b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"))
+def _complaint(error: Exception) -> str:
+    """Say what the SDK did not like, without repeating it: it may be an image."""
+    if isinstance(error, ValidationError):
+        found = error.errors(include_input=False, include_url=False, include_context=False)
+        return "; ".join(f"{one['loc'][-1] if one['loc'] else ''}: {one['msg']}" for one in found)
+    return plain_text(str(error))
 
 
 def _mime_type(image: bytes) -> str:
     """Name the type of an input image by its first bytes, as the API wants it named."""
-    return next((name for magic, name in _MAGIC if image.startswith(magic)), "image/heic")
+    if image.startswith(b"\x89PNG"):
+        return "image/png"
+    if image.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
+        return "image/webp"
+    return "image/heic"

@@ -1,0 +1,67 @@
+"""Where a key may be sent, and the way there."""
+
+from __future__ import annotations
+
+import ipaddress
+import urllib.request
+from urllib.parse import urlsplit
+
+from nanobatch.errors import ConfigError
+
+__all__ = ["checked", "origin", "proxy_for"]
+
+
+def checked(base_url: str | None) -> str | None:
+    """Return an address as it is; `None` if there is none.
+
+    Raises:
+        ConfigError: It is no address, or the key would travel in the clear.
+    """
+    if not base_url:
+        return None
+    shown = origin(base_url)
+    if shown.startswith("https://"):
+        return base_url
+    if shown.startswith("http://") and _is_loopback(urlsplit(base_url).hostname):
+        return base_url
+    raise ConfigError(
+        f"base_url {shown!r} would send the API key in the clear: use https, "
+        "or http on loopback (127.0.0.1, localhost, [::1])."
+    )
+
+
+def origin(url: str) -> str:
+    """Return scheme, host and port: neither credentials nor anything else that may be secret.
+
+    Raises:
+        ConfigError: It has no host, or a port that is none.
+    """
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port, parts = None, None, urlsplit("")
+    if not host:
+        raise ConfigError("base_url must be a whole address, such as https://example.org.")
+    host = f"[{host}]" if ":" in host else host
+    return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
+
+
+def proxy_for(base_url: str) -> str | None:
+    """Return the proxy of the environment; `None` for loopback and where none is wanted.
+
+    httpx2 reads the environment only when it makes the transport itself.
+    """
+    host = urlsplit(base_url).hostname or ""
+    if _is_loopback(host) or urllib.request.proxy_bypass(host):
+        return None
+    proxies = urllib.request.getproxies()
+    proxy = proxies.get("https") or proxies.get("all")
+    return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False
