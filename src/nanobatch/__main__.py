@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
 
 
 def _demo(arguments: Sequence[str]) -> int:
@@ -37,7 +38,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = sys.argv[1:] if argv is None else list(argv)
     if arguments and arguments[0] in _COMMANDS:
         _, run = _COMMANDS[arguments[0]]
-        return run(arguments[1:])
+        try:
+            return run(arguments[1:])
+        except KeyboardInterrupt:  # while the command was still being imported
+            return EXIT_INTERRUPTED
     parser = _parser()
     parser.parse_args(arguments)
     parser.print_help(sys.stderr)

@@ -36,6 +36,10 @@ async def checkpoint(tmp_path: Path) -> AsyncIterator[Checkpoint]:
         yield opened
 
 
+def _names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
 async def test_a_jsonl_manifest_has_one_object_per_accepted_image(
     checkpoint: Checkpoint, tmp_path: Path
 ) -> None:
@@ -84,7 +88,7 @@ async def test_a_manifest_replaces_the_old_one_as_a_whole(
     checkpoint.export(tmp_path / "manifest.jsonl")
 
     assert "old" not in (tmp_path / "manifest.jsonl").read_text(encoding="utf-8")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["manifest.jsonl", "run"]
+    assert _names(tmp_path) == ["manifest.jsonl", "run"]
 
 
 async def test_another_suffix_or_a_place_that_is_no_place_is_a_sentence(
@@ -98,7 +102,7 @@ async def test_another_suffix_or_a_place_that_is_no_place_is_a_sentence(
         with pytest.raises(CheckpointError, match="Cannot export to"):
             checkpoint.export(path)
 
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["folder.csv", "run"]
+    assert _names(tmp_path) == ["folder.csv", "run"]
 
 
 async def test_a_sound_checkpoint_is_clean(checkpoint: Checkpoint) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from typing import TYPE_CHECKING
 
@@ -65,7 +66,7 @@ async def test_odd_ids_get_files_of_their_own_on_every_file_system(tmp_path: Pat
         assert not RESERVED & set(image.path.name)
         assert not image.path.name.startswith(".")
         assert len(image.path.name.encode()) <= 255
-    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert os.listdir(tmp_path) == ["run"]  # noqa: PTH208 - nothing beside it
 
 
 async def test_a_job_keeps_its_name_when_the_job_it_collides_with_is_not_in_the_input(

@@ -66,6 +66,12 @@ def _telling(told: Path) -> TextIO:
     return told.open("a", buffering=1)  # a line told is a line in the file, killed or not
 
 
+def _told(told: Path) -> tuple[int, list[str]]:
+    """Return how many calls were sent, and the paths announced."""
+    lines = told.read_text().splitlines()
+    return lines.count("sent"), [line for line in lines if line != "sent"]
+
+
 def _names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
@@ -87,8 +93,7 @@ async def _draw_two(folder: Path, told: Path) -> None:
 
 async def _resume(folder: Path, told: Path) -> int:
     """Open it again, check that all is right, and go on to the end; return what was adopted."""
-    lines = told.read_text().splitlines()
-    sent, announced = lines.count("sent"), [line for line in lines if line != "sent"]
+    sent, announced = _told(told)
     async with Checkpoint.open(folder) as checkpoint:
         _check(checkpoint, sent=sent, announced=announced)
         story = Story(checkpoint.store)

@@ -187,3 +187,18 @@ async def test_wants_are_lines_without_a_slot(checkpoint: Checkpoint, story: Sto
         None,
         "",
     )
+
+
+async def test_memos_come_back_with_their_images_from_any_image_on(
+    checkpoint: Checkpoint, story: Story
+) -> None:
+    fox, owl = story.take(job("fox", want=2), run=1), story.take(job("owl"), run=1)
+    for taken in (fox, owl, fox):
+        story.accept(taken, story.draw(taken))
+
+    everything = list(checkpoint.images_with_memos())
+    rest = list(checkpoint.images_with_memos(after=2))
+
+    assert [image for image, _ in everything] == list(checkpoint.images())
+    assert [memos for _, memos in everything] == [{"twins": b"\x0a\xff"}] * 3
+    assert [(image.job_id, image.number) for image, _ in rest] == [("fox", 2)]

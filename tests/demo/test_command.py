@@ -19,7 +19,7 @@ from nanobatch.demo import main
 from tests.support import simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Generator, Mapping
     from pathlib import Path
 
     from nanobatch.simulator import Simulator
@@ -28,7 +28,7 @@ EASY = "A calm lake under morning mist, number"
 IMPOSSIBLE = {"id": "qr-code", "prompt": "A QR code that works", "tag": "impossible"}
 
 
-def jobs_file(folder: Path, *jobs: dict[str, object]) -> Path:
+def jobs_file(folder: Path, *jobs: Mapping[str, object]) -> Path:
     path = folder / "jobs.jsonl"
     path.write_text("".join(json.dumps(job) + "\n" for job in jobs), encoding="utf-8")
     return path
@@ -143,21 +143,26 @@ def test_with_a_key_and_nobody_to_ask_it_refuses_and_sends_nothing(tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-def test_with_a_key_and_a_yes_the_account_of_the_key_pays(tmp_path: Path) -> None:
+def test_with_a_key_and_a_yes_the_account_of_the_key_pays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     jobs = jobs_file(tmp_path, *easy_jobs(2))
+    arguments = ["--out", str(tmp_path / "out"), "--jobs", str(jobs), "--budget", "1.50"]
+    monkeypatch.setenv("GEMINI_API_KEY", "secret-key")
 
     with google() as server:
-        env = {"GEMINI_API_KEY": "secret-key", "GOOGLE_GEMINI_BASE_URL": server.base_url}
-        paid = run(tmp_path / "out", jobs, "--yes", "--budget", "1.50", **env)
+        monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", server.base_url)
+        code = main([*arguments, "--yes"])
         requests = server.bill.requests
+        shown = capsys.readouterr().out
         # Nothing is missing: nobody has to be asked, and nothing is sent.
-        again = run(tmp_path / "out", jobs, "--budget", "1.50", **env)
+        second_code = main(arguments)
 
-    assert paid.returncode == 0, paid.stderr
-    assert re.search(rf"^spend, USD +{server.bill.usd:.4f}  confirmed", paid.stdout, re.MULTILINE)
-    assert "simulat" not in paid.stdout
-    assert again.returncode == 0, again.stderr
-    assert server.bill.requests == requests
+    assert (code, second_code) == (0, 0)
+    assert requests == server.bill.requests == 2
+    assert re.search(rf"^spend, USD +{server.bill.usd:.4f}  confirmed", shown, re.MULTILINE)
+    assert "simulat" not in shown.lower()
+    assert "no request was sent" in capsys.readouterr().out
 
 
 def test_real_and_simulated_images_are_never_mixed_in_one_folder(

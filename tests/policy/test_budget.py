@@ -104,6 +104,7 @@ async def test_refused_with_nothing_in_flight_it_is_exhausted() -> None:
 
 async def test_refused_with_a_call_in_flight_it_waits_for_the_settlement() -> None:
     gate = BudgetGate(limit_nano=100, spent_nano=0)
+    before: list[bool] = []
     granted: list[bool] = []
 
     async def reserve() -> None:
@@ -113,16 +114,17 @@ async def test_refused_with_a_call_in_flight_it_waits_for_the_settlement() -> No
     async with anyio.create_task_group() as group:
         group.start_soon(reserve)
         await _settled()
-        waited = list(granted)
+        before += granted
         gate.settle(reserved_nano=80, cost_nano=50)  # 50 + 50 is exactly the limit
 
-    assert waited == []
+    assert before == []
     assert granted == [True]
     assert (gate.spent_nano, gate.reserved_nano) == (50, 50)
 
 
 async def test_a_wait_that_settlements_cannot_help_ends_with_a_refusal() -> None:
     gate = BudgetGate(limit_nano=100, spent_nano=0)
+    before: list[bool] = []
     granted: list[bool] = []
 
     async def reserve(nano: int) -> None:
@@ -135,16 +137,17 @@ async def test_a_wait_that_settlements_cannot_help_ends_with_a_refusal() -> None
         await _settled()
         gate.settle(reserved_nano=30, cost_nano=30)
         await _settled()
-        still_waiting = granted == []
+        before += granted
         gate.settle(reserved_nano=40, cost_nano=40)  # 70 spent, 50 will never fit
 
-    assert still_waiting
+    assert before == []
     assert granted == [False]
     assert gate.reserved_nano == 0
 
 
 async def test_who_waits_is_served_in_order_and_a_small_call_does_not_slip_past() -> None:
     gate = BudgetGate(limit_nano=100, spent_nano=0)
+    before: list[int] = []
     order: list[int] = []
 
     async def reserve(nano: int) -> None:
@@ -156,10 +159,10 @@ async def test_who_waits_is_served_in_order_and_a_small_call_does_not_slip_past(
         for nano in (60, 5, 35):
             group.start_soon(reserve, nano)
             await _settled()
-        slipped = list(order)
+        before += order
         gate.settle(reserved_nano=90, cost_nano=0)
 
-    assert slipped == []
+    assert before == []
     assert order == [60, 5, 35]
     assert gate.reserved_nano == 100
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -60,8 +61,10 @@ def test_no_try_at_all_is_refused(tries: int) -> None:
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
 @pytest.mark.parametrize("name", ["first_wait_seconds", "max_wait_seconds"])
 def test_a_wait_that_is_none_is_refused(name: str, seconds: float) -> None:
+    wrong: dict[str, Any] = {name: seconds}
+
     with pytest.raises(ConfigError, match=rf"Retry\({name}="):
-        Retry(**{name: seconds})
+        Retry(**wrong)
 
 
 def test_without_a_wish_of_the_server_the_wait_stays() -> None:

@@ -34,6 +34,7 @@ __all__ = [
     "now_micros",
     "set_slot",
     "settle",
+    "usd_of_candidate",
 ]
 
 
@@ -253,6 +254,16 @@ def next_number(db: sqlite3.Connection, job: int) -> int:
     """Return the number of a job's next accepted image."""
     query = "SELECT coalesce(max(nth), 0) + 1 FROM images WHERE job = ?"
     return int(db.execute(query, (job,)).fetchone()[0])
+
+
+def usd_of_candidate(db: sqlite3.Connection, candidate: int) -> int:
+    """Return what the call cost that a candidate came from, confirmed, in nano-dollars."""
+    row = db.execute(
+        "SELECT coalesce(sum(l.usd_nano), 0) FROM candidates c JOIN ledger l "
+        "ON l.slot = c.slot AND l.call = c.call WHERE c.number = ?",
+        (candidate,),
+    ).fetchone()
+    return int(row[0])
 
 
 def common_rejection(db: sqlite3.Connection, job: int) -> str:

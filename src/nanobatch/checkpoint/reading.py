@@ -98,9 +98,15 @@ class CheckpointReader:
         for row in self._pages(IMAGES):
             yield image_of(row, self._files)
 
-    def images_with_memos(self) -> Iterator[tuple[AcceptedImage, dict[str, bytes]]]:
-        """Yield every accepted image with what its filters want to remember, by filter name."""
-        for row in self._pages(IMAGES):
+    def images_with_memos(
+        self, *, after: int = 0
+    ) -> Iterator[tuple[AcceptedImage, dict[str, bytes]]]:
+        """Yield accepted images with what filters want to remember of them, by filter name.
+
+        Args:
+            after: Number of the image to begin behind.
+        """
+        for row in self._pages(IMAGES, "i.number > ?", (after,)):
             memos = {name: bytes.fromhex(memo) for name, memo in json.loads(row[14]).items()}
             yield image_of(row, self._files), memos
 

@@ -27,6 +27,8 @@ class Store:
         self.files = files
         self.spent_nano = writer.commit_now(_spent)
         """Confirmed and unknown money when the last run began, nano-dollars."""
+        self.is_in_run = False
+        """Whether a run writes to it: one at a time, or two budgets would not know each other."""
         after = writer.commit_now(_next_numbers)
         self._slots, self._calls, self._candidates = (count(number) for number in after)
 

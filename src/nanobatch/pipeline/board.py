@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from itertools import count, islice
-from typing import TYPE_CHECKING, TypeAlias
+from itertools import count
+from typing import TYPE_CHECKING
 
 import anyio
 
@@ -17,15 +16,10 @@ if TYPE_CHECKING:
     from nanobatch.job import Job
     from nanobatch.models import Tier
     from nanobatch.pipeline.control import Control
+    from nanobatch.pipeline.intake import Intake
     from nanobatch.pipeline.progress import Closing, JobProgress, Step
 
-__all__ = ["Board", "Jobs"]
-
-Jobs: TypeAlias = "Iterable[Job] | AsyncIterable[Job]"
-"""What a run takes: any iterable or async iterable, read lazily."""
-
-READ_AHEAD = 32
-"""Jobs taken from a sync input at a time: one transaction writes them all down."""
+__all__ = ["Board"]
 
 
 class Board:
@@ -36,7 +30,7 @@ class Board:
 
     def __init__(
         self,
-        jobs: Jobs,
+        intake: Intake,
         *,
         control: Control,
         start: Callable[[list[Job]], Awaitable[list[JobProgress]]],
@@ -45,7 +39,7 @@ class Board:
         """Prepare a board.
 
         Args:
-            jobs: The input.
+            intake: The input.
             control: Ends the board when the run ends.
             start: Writes jobs down and returns their progress.
             conclude: Writes down how a job ended.
@@ -54,16 +48,14 @@ class Board:
         """Whether the input was read to its end."""
         self.gone: frozenset[Tier] = frozenset()
         """Tiers whose model does not answer any more."""
-        self._jobs: Iterator[Job] | AsyncIterator[Job] = (
-            aiter(jobs) if isinstance(jobs, AsyncIterable) else iter(jobs)
-        )
+        self._intake = intake
         self._control = control
         self._start = start
         self._conclude = conclude
         self._order = count()
         self._ready: list[tuple[int, JobProgress]] = []
         self._void: list[tuple[int, JobProgress]] = []
-        self._active = 0
+        self._active: set[JobProgress] = set()
         self._reader = anyio.Lock()
         self._changed = anyio.Event()
 
@@ -82,12 +74,17 @@ class Board:
             step = step or await self._take(self._void)
             if step is not None:
                 return step
-            if self._active == 0:
+            if not self._active:
                 self._wake()
                 return None
             changed = self._changed
             with self._control.waiting():
                 await changed.wait()
+
+    async def end_settled(self) -> None:
+        """Once no worker works any more: write down the jobs that ended while the run did."""
+        for job in [job for job in self._active if job.is_idle and job.is_settled]:
+            await self._end(job)
 
     def touch(self, job: JobProgress) -> None:
         """Look at a job again: something of it is over."""
@@ -114,9 +111,12 @@ class Board:
             if self._line_of(job) is not line:
                 self.touch(job)
             elif job.is_idle:
-                await self._conclude(job, job.conclude(self.gone))
-                self._active -= 1
+                await self._end(job)
         return None
+
+    async def _end(self, job: JobProgress) -> None:
+        self._active.discard(job)
+        await self._conclude(job, job.conclude(self.gone))
 
     async def _read(self) -> None:
         """Take up the next jobs of the input; one worker reads, the others wait for it."""
@@ -124,7 +124,7 @@ class Board:
             async with self._reader:
                 if self.all_read or self._ready:
                     return
-                chunk = await self._chunk()
+                chunk = await self._intake.portion()
                 if not chunk:
                     self.all_read = True
                     self._wake()
@@ -132,16 +132,8 @@ class Board:
                 started = await self._start(chunk)
         for job in started:
             job.order = next(self._order)
-            self._active += 1
+            self._active.add(job)
             self.touch(job)
-
-    async def _chunk(self) -> list[Job]:
-        if isinstance(self._jobs, AsyncIterator):
-            try:
-                return [await anext(self._jobs)]
-            except StopAsyncIteration:
-                return []
-        return list(islice(self._jobs, READ_AHEAD))
 
     def _wake(self) -> None:
         self._changed.set()

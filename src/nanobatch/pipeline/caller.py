@@ -287,7 +287,8 @@ def _settlement(
     note = ""
     if reply is not None and reply.usage is not None:
         usd_nano = nano_of_usd(order.model.usd(reply.usage))
-        outcome = Outcome.BILLED if usd_nano else Outcome.UNBILLED
+        is_billed = usd_nano > 0 or bool(reply.images)  # also on a model whose price is 0
+        outcome = Outcome.BILLED if is_billed else Outcome.UNBILLED
         if usd_nano > worst_nano:
             note = f"above its worst case of {usd_of_nano(worst_nano)} USD"
     elif reply is not None:

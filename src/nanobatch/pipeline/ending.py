@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
+
+import anyio
 
 from nanobatch.checkpoint import JobStatus, SlotState
 from nanobatch.checkpoint.changes import NewFailure
+from nanobatch.cost import Stage
 from nanobatch.errors import BadRequestError, FilterError, ModelGoneError
 from nanobatch.pipeline.control import Ended
 from nanobatch.pipeline.judging import FilterFailed
@@ -52,8 +56,8 @@ class SlotEnder:
         self._control = control
         self._stop = stop
         self._finish_fallback = finish_fallback
-        self._judged = 0
-        self._passed = 0
+        self._judged = Counter[Stage]()
+        self._passed = Counter[Stage]()
         self._filter_failures = 0
 
     def filters_work(self) -> None:
@@ -73,11 +77,10 @@ class SlotEnder:
         """Write down how a slot ended that got an answer, and count it."""
         job, row = slot.job, slot.row
         is_passed = outcome.verdict is SlotVerdict.PASSED
-        if not is_passed:
-            state = SlotState.REJECTED if is_billed else SlotState.VOID
-            await self._keeper.end_slot(row.number, state, spent=slot.draft)
-            await self._fall_back(slot, outcome)
-        job.land(row.stage, is_billed=is_billed, is_passed=is_passed)
+        if is_passed:
+            job.land(row.stage, is_billed=is_billed, is_passed=True)
+        else:
+            await self._end_with_nothing(slot, outcome.reason, is_billed=is_billed)
         job.unsafe_streak = job.unsafe_streak + 1 if outcome.is_unsafe else 0
         if outcome.verdict is SlotVerdict.REFUSED:
             job.close(JobStatus.REFUSED, outcome.reason, is_final=True)
@@ -86,19 +89,29 @@ class SlotEnder:
             job.close(JobStatus.REFUSED, reason, is_final=True)
         elif not is_billed:
             self._count_void(job, outcome.reason)
-        self._count_judged(is_passed=is_passed)
+        if is_billed and outcome.verdict is not SlotVerdict.REFUSED:
+            self._count_judged(row.stage, is_passed=is_passed)
 
-    async def _fall_back(self, slot: WalkedSlot, outcome: SlotOutcome) -> None:
-        """After a rejected finish: deliver the draft if that was asked for."""
-        job, draft = slot.job, slot.draft
+    async def _end_with_nothing(self, slot: WalkedSlot, reason: str, *, is_billed: bool) -> None:
+        """Write down that a slot yielded nothing, and what that means for the draft it had."""
+        job, row, draft = slot.job, slot.row, slot.draft
+        state = SlotState.REJECTED if is_billed else SlotState.VOID
         if draft is None:
-            return
-        if job.has_one_finish:
-            job.close(JobStatus.STOPPED, f"The finished image was rejected: {outcome.reason}")
-        elif self._finish_fallback:
-            image, memos = await self._keeper.accept_in_hand(job, draft)
-            await self.remember(job, image, memos)
+            await self._keeper.end_slot(row.number, state)
+        elif not is_billed:
+            await self._keeper.end_slot(row.number, state)
+            job.picks.insert(0, draft)
+        elif self._finish_fallback and not job.has_one_finish:
+            with anyio.CancelScope(shield=True):
+                async with self._judge.memory:
+                    image, memos = await self._keeper.fall_back(job, draft, failed=row.number)
+                    await self.remember(job, image, memos)
             job.delivered += 1
+        else:
+            await self._keeper.end_slot(row.number, state, spent=draft)
+        if job.has_one_finish and is_billed and row.stage is Stage.FINISH:
+            job.close(JobStatus.STOPPED, f"The finished image was rejected: {reason}")
+        job.land(row.stage, is_billed=is_billed)
 
     async def end_without_answer(
         self,
@@ -109,12 +122,7 @@ class SlotEnder:
     ) -> None:
         """Write down how a slot ended whose last call failed, and count it."""
         job, row = slot.job, slot.row
-        state = SlotState.REJECTED if is_billed else SlotState.VOID
-        is_spent = is_billed and slot.draft is not None
-        await self._keeper.end_slot(row.number, state, spent=slot.draft if is_spent else None)
-        job.land(row.stage, is_billed=is_billed)
-        if slot.draft is not None and not is_spent:
-            job.picks.insert(0, slot.draft)
+        await self._end_with_nothing(slot, str(fault), is_billed=is_billed)
         if isinstance(fault, BadRequestError):
             job.close(JobStatus.FAILED, str(fault), is_final=True)
         elif isinstance(fault, ModelGoneError):
@@ -158,14 +166,15 @@ class SlotEnder:
         if job.void_streak >= MAX_VOID_SLOTS:
             job.close(JobStatus.FAILED, f"{job.void_streak} slots in a row had no answer: {reason}")
 
-    def _count_judged(self, *, is_passed: bool) -> None:
-        self._judged += 1
-        self._passed += is_passed
-        if self._passed == 0 and self._judged >= self._stop.hopeless_slots:
+    def _count_judged(self, stage: Stage, *, is_passed: bool) -> None:
+        """Count a judged slot; each stage has to prove itself, good drafts save no finishes."""
+        self._judged[stage] += 1
+        self._passed[stage] += is_passed
+        if not self._passed[stage] and self._judged[stage] >= self._stop.hopeless_slots:
             self._control.stop(
                 Ended.HOPELESS,
-                f"None of the first {self._judged} candidates passed: fix the prompts or the "
-                "filters before spending more.",
+                f"None of the first {self._judged[stage]} slots passed (stage {stage}): fix the "
+                "prompts or the filters before spending more.",
             )
 
     def _lose_tier(self, tier: Tier, fault: ModelGoneError) -> None:

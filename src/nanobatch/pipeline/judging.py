@@ -13,7 +13,7 @@ import anyio.to_thread
 
 from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
-from nanobatch.errors import BrokenImageError, CheckpointError
+from nanobatch.errors import BrokenImageError, CheckpointError, FilterError
 from nanobatch.filters.container import fault_in
 from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
 from nanobatch.models.money import nano_of_usd
@@ -75,6 +75,8 @@ class Judge:
         self._purse = purse
         self._timeout_seconds = timeout_seconds
         self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+        self.memory = anyio.Lock()
+        """Held from the question to a filter that remembers until its verdict is durable."""
 
     async def judge(
         self, candidate: Candidate, filters: Sequence[AnyFilter], *, job_number: int
@@ -128,11 +130,28 @@ class Judge:
                 except Exception as error:
                     raise FilterFailed(name, _sentence(name, error)) from error
 
-    async def recall(self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader) -> None:
-        """Tell the filters that remember of every image accepted in earlier runs."""
+    async def recall(
+        self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader, *, after: int
+    ) -> None:
+        """Tell the filters that remember of every image accepted in earlier runs.
+
+        Args:
+            filters: All filters of the run.
+            checkpoint: Where the images are.
+            after: Number of the last image these very filters have heard of; 0 if none.
+
+        Raises:
+            FilterError: One of them raised.
+        """
         if any(remembers(one) for one in filters):
-            for image, memos in checkpoint.images_with_memos():
-                await self.remember(filters, image, memos)
+            for image, memos in checkpoint.images_with_memos(after=after):
+                try:
+                    await self.remember(filters, image, memos)
+                except FilterFailed as error:
+                    raise FilterError(
+                        f"{error} It was told of the accepted image {image.path.name}.",
+                        filter_name=error.filter_name,
+                    ) from error
 
     async def _passes(
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, job_number: int
@@ -165,7 +184,7 @@ class Judge:
             if verdict.usd:
                 await self._book(candidate, job_number, nano_of_usd(verdict.usd))
             return verdict
-        await self._purse.reserve(worst_nano, purpose=f"Filter {name_of(one)}")
+        await self._purse.reserve_judgement(worst_nano, filter_name=name_of(one))
         cost_nano = worst_nano
         call = self._store.new_call()
         try:

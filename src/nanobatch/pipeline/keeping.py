@@ -10,7 +10,15 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint import CandidateState, InHand, SlotState
-from nanobatch.checkpoint.changes import NewFailure, accept, fail, judge, move_on, set_slot
+from nanobatch.checkpoint.changes import (
+    NewFailure,
+    accept,
+    fail,
+    judge,
+    move_on,
+    set_slot,
+    usd_of_candidate,
+)
 from nanobatch.checkpoint.reading import accepted_image
 from nanobatch.errors import BrokenImageError
 from nanobatch.pipeline.events import (
@@ -81,6 +89,7 @@ class Keeper:
                         kind="broken",
                         message=judgement.reason,
                         model_id=candidate.model_id,
+                        usd_nano=usd_of_candidate(db, row.number),
                     ),
                 )
 
@@ -128,18 +137,20 @@ class Keeper:
         self, job: JobProgress, best: InHand, unpicked: Sequence[InHand] = ()
     ) -> tuple[AcceptedImage, dict[str, bytes]]:
         """Accept the best of a group; also give what the filters want to remember of it."""
-        memos: dict[str, bytes] = {}
 
         def change(db: sqlite3.Connection) -> None:
-            row = db.execute(
-                "SELECT memos FROM candidates WHERE number = ?", (best.candidate,)
-            ).fetchone()
-            memos.update((name, bytes.fromhex(memo)) for name, memo in json.loads(row[0]).items())
             for other in unpicked:
                 move_on(db, other.slot, SlotState.UNPICKED)
 
-        image = await self._accept(job, best.candidate, best.file, change)
-        return image, memos
+        return await self._accept_kept(job, best, change)
+
+    async def fall_back(
+        self, job: JobProgress, draft: InHand, *, failed: int
+    ) -> tuple[AcceptedImage, dict[str, bytes]]:
+        """Accept a draft in place of its finish, whose slot has failed."""
+        return await self._accept_kept(
+            job, draft, lambda db: set_slot(db, failed, SlotState.REJECTED)
+        )
 
     async def end_slot(self, slot: int, state: SlotState, *, spent: InHand | None = None) -> None:
         """Write down what became of a slot that yielded nothing, and of the draft it used up."""
@@ -173,6 +184,21 @@ class Keeper:
                 is_final=failure.is_final,
             )
         )
+
+    async def _accept_kept(
+        self, job: JobProgress, kept: InHand, change_before: Callable[[sqlite3.Connection], None]
+    ) -> tuple[AcceptedImage, dict[str, bytes]]:
+        memos: dict[str, bytes] = {}
+
+        def change(db: sqlite3.Connection) -> None:
+            change_before(db)
+            row = db.execute(
+                "SELECT memos FROM candidates WHERE number = ?", (kept.candidate,)
+            ).fetchone()
+            memos.update((name, bytes.fromhex(memo)) for name, memo in json.loads(row[0]).items())
+
+        image = await self._accept(job, kept.candidate, kept.file, change)
+        return image, memos
 
     async def _accept(
         self,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage
     from nanobatch.filters import AnyFilter
     from nanobatch.models import Model
-    from nanobatch.pipeline.board import Jobs
     from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.result import RunResult
 
 __all__ = ["Progress", "TwoTierPipeline"]
@@ -122,6 +123,8 @@ class TwoTierPipeline:
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,
         )
+
+        self._told: dict[Path, int] = {}
 
     def __repr__(self) -> str:
         """Show its models, where it writes and what it may spend."""
@@ -253,10 +256,15 @@ class TwoTierPipeline:
             if isinstance(jobs, Sequence):  # what can be checked before anything is sent, is
                 for job in jobs:
                     options.plan.check(job)
-            backend = options.backend
-            if isinstance(backend, _Openable) and not getattr(backend, "is_open", False):
-                await stack.enter_async_context(backend)
-            run = Run(options, checkpoint, control=control, emit=progress, chosen=chosen)
+            await stack.enter_async_context(_open(options.backend))
+            run = Run(
+                options,
+                checkpoint,
+                control=control,
+                emit=progress,
+                chosen=chosen,
+                told=self._told,
+            )
             return await run.work(jobs)
 
 
@@ -267,6 +275,28 @@ class _Openable(Protocol):
     async def __aenter__(self) -> object: ...
 
     async def __aexit__(self, *error: object) -> bool | None: ...
+
+
+_runs_on: Counter[int] = Counter()
+"""Runs that use a backend which the first of them opened, by identity: the last one closes it."""
+
+
+@asynccontextmanager
+async def _open(backend: ImageBackend) -> AsyncGenerator[None]:
+    """Open a backend that was handed over unopened, and close it after its last run."""
+    is_ours = id(backend) in _runs_on or not getattr(backend, "is_open", False)
+    if not (isinstance(backend, _Openable) and is_ours):
+        yield
+        return
+    _runs_on[id(backend)] += 1
+    try:
+        await backend.__aenter__()  # a second time does nothing to one that is open
+        yield
+    finally:
+        _runs_on[id(backend)] -= 1
+        if not _runs_on[id(backend)]:
+            del _runs_on[id(backend)]
+            await backend.__aexit__(None, None, None)
 
 
 _Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"

@@ -112,7 +112,7 @@ class JobProgress:
     def __post_init__(self) -> None:
         """Sort what earlier runs left."""
         taken = self.taken
-        self.delivered, self.next_number = taken.delivered, taken.delivered + 1
+        self.delivered, self.next_number = taken.delivered, taken.next_number
         by_slot: dict[int, list[Leftover]] = {}
         for leftover in taken.leftovers:
             by_slot.setdefault(leftover.slot, []).append(leftover)
@@ -141,20 +141,27 @@ class JobProgress:
         """Whether nothing of it is in flight."""
         return self.in_flight.total() == 0 and self.picking == 0
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is known how it ends, whatever the run could still do."""
+        return self.delivered >= self.job.want or self.closing is not None
+
     def next_step(self, gone: frozenset[Tier]) -> Step | None:
         """Return what to do next for this job and count it as in flight; `None`: wait, or over."""
         if self.leftovers:
             return JudgeStep(job=self, leftovers=self.leftovers.pop())
-        if self.closing is not None or self.delivered + self.picking >= self.job.want:
+        if self.delivered + self.picking >= self.job.want:
+            return None
+        if not self.is_finish and len(self.groups) >= self.job.best_of:
+            best, unpicked = self._pop_group()  # all paid for: delivered even if the job is closing
+            self.picking += 1
+            return PickStep(job=self, best=best, unpicked=unpicked)
+        if self.closing is not None:
             return None
         if self.is_finish:
             if self._is_at_cap(Stage.FINISH):
                 return None  # a further draft could not be finished
             return self._finish_step(gone) or self._draw_step(Stage.DRAFT, gone)
-        if len(self.groups) >= self.job.best_of:
-            best, unpicked = self._pop_group()
-            self.picking += 1
-            return PickStep(job=self, best=best, unpicked=unpicked)
         return self._draw_step(Stage.CANDIDATE, gone)
 
     def keep(self, candidate: InHand) -> None:
@@ -202,7 +209,8 @@ class JobProgress:
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
 
     def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
-        if Tier.QUALITY in gone:
+        finishing = self.in_flight[Stage.FINISH] + self.held[Stage.FINISH]
+        if Tier.QUALITY in gone or self.delivered + finishing >= self.job.want:
             return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from nanobatch.models.money import usd_of_nano
 from nanobatch.pipeline.control import Ended, RunStopped
@@ -35,12 +35,26 @@ class Purse:
         with self._control.waiting():
             is_granted = await self._gate.reserve(worst_nano)
         if not is_granted:
-            self._control.stop(
-                Ended.BUDGET,
-                f"{purpose} may cost up to {usd_of_nano(worst_nano):.4f} USD, which the budget "
-                "does not cover any more: raise it and run again.",
-            )
+            self._refuse(worst_nano, purpose)
+
+    async def reserve_judgement(self, worst_nano: int, *, filter_name: str) -> None:
+        """Reserve for judging an image that is paid for: it goes on when the run ends.
+
+        Raises:
+            RunStopped: It can never fit, or the run is cancelled.
+        """
+        if self._control.ended is Ended.CANCELLED:
             raise RunStopped
+        if not await self._gate.reserve(worst_nano):
+            self._refuse(worst_nano, f"Filter {filter_name}")
+
+    def _refuse(self, worst_nano: int, purpose: str) -> NoReturn:
+        self._control.stop(
+            Ended.BUDGET,
+            f"{purpose} may cost up to {usd_of_nano(worst_nano):.4f} USD, which the budget "
+            "does not cover any more: raise it and run again.",
+        )
+        raise RunStopped
 
     def settle(self, *, reserved_nano: int, cost_nano: int) -> None:
         """Replace a reservation by what it did cost, unknown money included."""

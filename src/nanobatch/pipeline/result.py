@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RunResult", "result_of"]
 
-T = TypeVar("T")
+Row = TypeVar("Row", "AcceptedImage", Failure)
 
 MAX_HELD_JOBS = 10_000
 """Up to so many jobs are held as they were when the run ended; more are read when asked for."""
@@ -73,7 +73,7 @@ def result_of(
     root = checkpoint.root
     jobs: Mapping[str, JobResult] = _Jobs(root, run)
     if count <= MAX_HELD_JOBS:
-        jobs = MappingProxyType({job.id: job for job in checkpoint.jobs_where("run >= ?", run)})
+        jobs = MappingProxyType({job.id: job for job in checkpoint.jobs_where("run = ?", run)})
     last_image, last_failure = checkpoint.last_numbers()
     return RunResult(
         ended=ended,
@@ -84,21 +84,29 @@ def result_of(
         delivered=delivered,
         all_read=all_read,
         jobs=jobs,
-        images=_Rows(root, lambda reader: reader.images_since(run, up_to=last_image)),
-        failures=_Rows(root, lambda reader: reader.failures_since(run, up_to=last_failure)),
+        images=_Rows(root, jobs, lambda reader: reader.images_since(run, up_to=last_image)),
+        failures=_Rows(root, jobs, lambda reader: reader.failures_since(run, up_to=last_failure)),
     )
 
 
-class _Rows(Iterable[T], Generic[T]):
+class _Rows(Iterable[Row], Generic[Row]):
     """Rows of a checkpoint that may be closed: every iteration opens it anew."""
 
-    def __init__(self, root: Path, rows: Callable[[CheckpointReader], Iterator[T]]) -> None:
+    def __init__(
+        self,
+        root: Path,
+        jobs: Mapping[str, JobResult],
+        rows: Callable[[CheckpointReader], Iterator[Row]],
+    ) -> None:
         self._root = root
-        self._rows = rows
+        self._held = None if isinstance(jobs, _Jobs) else jobs
+        self._rows: Callable[[CheckpointReader], Iterator[Row]] = rows
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[Row]:
         with Checkpoint.read(self._root) as reader:
-            yield from self._rows(reader)
+            for row in self._rows(reader):
+                if self._held is None or row.job_id in self._held:
+                    yield row
 
 
 class _Jobs(Mapping[str, JobResult]):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,12 +12,13 @@ import anyio.to_thread
 
 from nanobatch.checkpoint import JobEntry, JobStatus, take
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
-from nanobatch.errors import JobError
+from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
 from nanobatch.pipeline.ending import SlotEnder
 from nanobatch.pipeline.events import JobEnded, JobStarted
+from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.progress import JobProgress
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
 
     from nanobatch.checkpoint import Checkpoint, InHand, TakenJob
     from nanobatch.job import Job
-    from nanobatch.pipeline.board import Jobs
     from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
@@ -54,6 +57,7 @@ class Run:
         control: Control,
         emit: Callable[[Event], object],
         chosen: dict[str, InHand] | None = None,
+        told: dict[Path, int] | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -63,6 +67,7 @@ class Run:
             control: Ends the run from outside.
             emit: Hears of everything that happened.
             chosen: Drafts that a person chose to finish, by job id.
+            told: The last image these very filters have heard of, by checkpoint; kept up to date.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -73,6 +78,7 @@ class Run:
         self._number = 0
         self._lacks_model = False
         self._is_over = False
+        self._told = {} if told is None else told
 
     async def work(self, jobs: Jobs) -> RunResult:
         """Do the work and return its result.
@@ -80,18 +86,34 @@ class Run:
         Raises:
             NanobatchError: The caller's error, after what was in flight is saved.
         """
+        store = self._store
+        if store.is_in_run:
+            raise CheckpointLockedError(
+                f"A run is going on in the checkpoint {self._checkpoint.root}: wait for it, or "
+                "use another checkpoint for this one.",
+                path=self._checkpoint.root,
+                pid=os.getpid(),
+            )
+        store.is_in_run = True
+        intake = Intake(jobs)
+        try:
+            return await self._work(intake)
+        finally:
+            intake.close()
+            store.is_in_run = False
+
+    async def _work(self, intake: Intake) -> RunResult:
         options, control, store = self._options, self._control, self._store
         self._number = await store.new_run()
         gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
         purse = Purse(gate, control)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
-        judge = Judge(
-            store=store,
-            purse=purse,
-            timeout_seconds=options.filter_timeout_seconds,
+        judge = Judge(store=store, purse=purse, timeout_seconds=options.filter_timeout_seconds)
+        root = self._checkpoint.root
+        await judge.recall(
+            options.plan.all_filters, self._checkpoint, after=self._told.get(root, 0)
         )
-        await judge.recall(options.plan.all_filters, self._checkpoint)
-        board = Board(jobs, control=control, start=self._start, conclude=self._conclude)
+        board = Board(intake, control=control, start=self._start, conclude=self._conclude)
         caller = Caller(
             options.backend,
             store=store,
@@ -102,6 +124,15 @@ class Run:
             control=control,
             emit=self._emit,
         )
+        ender = SlotEnder(
+            plan=options.plan,
+            judge=judge,
+            keeper=keeper,
+            board=board,
+            control=control,
+            stop=options.stop,
+            finish_fallback=options.finish_fallback,
+        )
         walker = SlotWalker(
             plan=options.plan,
             caller=caller,
@@ -110,23 +141,12 @@ class Run:
             store=store,
             board=board,
             control=control,
-            ender=SlotEnder(
-                plan=options.plan,
-                judge=judge,
-                keeper=keeper,
-                board=board,
-                control=control,
-                stop=options.stop,
-                finish_fallback=options.finish_fallback,
-            ),
+            ender=ender,
         )
-        async with anyio.create_task_group() as watch:
-            watch.start_soon(self._drain_on_cancellation)
-            async with anyio.create_task_group() as workers:
-                for _ in range(WORKERS_PER_PERMIT * options.concurrency):
-                    workers.start_soon(self._worker, board, walker)
-            self._is_over = True
-            watch.cancel_scope.cancel()
+        try:
+            await self._let_workers_work(intake, board, walker)
+        finally:
+            self._told[root] = self._checkpoint.last_numbers()[0]
         if control.error is not None:
             raise control.error
         ended = control.ended or (Ended.MODEL if self._lacks_model else Ended.COMPLETE)
@@ -141,6 +161,21 @@ class Run:
             reason=reason,
             all_read=board.all_read,
         )
+
+    async def _let_workers_work(self, intake: Intake, board: Board, walker: SlotWalker) -> None:
+        """Return when no worker has anything left to do; what ended meanwhile is written down."""
+        try:
+            async with anyio.create_task_group() as watch:
+                watch.start_soon(self._drain_on_cancellation)
+                intake.start(watch)
+                async with anyio.create_task_group() as workers:
+                    for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
+                        workers.start_soon(self._worker, board, walker)
+                self._is_over = True
+                watch.cancel_scope.cancel()
+        finally:
+            with anyio.CancelScope(shield=True), suppress(CheckpointError):
+                await board.end_settled()
 
     async def _worker(self, board: Board, walker: SlotWalker) -> None:
         try:

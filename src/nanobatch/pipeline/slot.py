@@ -68,7 +68,6 @@ class SlotWalker:
         self._board = board
         self._control = control
         self._ender = ender
-        self._memory = anyio.Lock()
 
     async def walk(self, step: Step) -> None:
         """Do one step, up to the end of its slot.
@@ -192,7 +191,7 @@ class SlotWalker:
         if len(plain) == len(filters) or not judgement.accepted:
             return await self._keep(slot, candidate, staged, judgement)
         remembering = [one for one in filters if remembers(one)]
-        async with self._memory:  # until the verdict is durable, nobody else is compared
+        async with self._judge.memory:  # until the verdict is durable, nobody else is compared
             await self._judge.go_on(judgement, candidate, remembering, job_number=row.job)
             return await self._keep(slot, candidate, staged, judgement)
 
@@ -228,11 +227,11 @@ class SlotWalker:
     async def _accept_pick(self, step: PickStep) -> None:
         job = step.job
         with anyio.CancelScope(shield=True):
-            async with self._memory:
+            async with self._judge.memory:
                 image, memos = await self._keeper.accept_in_hand(job, step.best, step.unpicked)
-                job.delivered += 1
-                job.picking -= 1
                 await self._ender.remember(job, image, memos)
+        job.delivered += 1
+        job.picking -= 1
 
     async def _judge_leftovers(self, step: JudgeStep) -> None:
         """Judge what an earlier run has paid for."""
