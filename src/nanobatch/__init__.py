@@ -56,6 +56,7 @@ from nanobatch.pipeline import (
     JobEnded,
     JobStarted,
     RunEnded,
+    RunEnding,
     RunResult,
     TwoTierPipeline,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "Retry",
     "Route",
     "RunEnded",
+    "RunEnding",
     "RunResult",
     "Spend",
     "StopRule",

@@ -23,6 +23,7 @@ from nanobatch import (
     JobEnded,
     JobStarted,
     RunEnded,
+    RunEnding,
     TwoTierPipeline,
 )
 from nanobatch.simulator import Answer, Call, answers
@@ -56,6 +57,19 @@ async def test_a_stream_tells_one_event_per_thing_and_ends_with_the_result(tmp_p
     assert kinds.count(JobEnded) == 3
     assert isinstance(events[-1], RunEnded)
     assert events[-1].result.delivered == 3
+
+
+async def test_a_run_that_ends_early_says_so_before_it_has_saved_everything(tmp_path: Path) -> None:
+    async with simulator(
+        answer=lambda call: answers.no_credit() if call.number else None
+    ) as server:
+        async with pipeline_on(server, tmp_path, concurrency=1).stream(_jobs(9)) as stream:
+            events = [event async for event in stream]
+
+    endings = [event for event in events if isinstance(event, RunEnding)]
+    assert [event.ended for event in endings] == [Ended.ACCOUNT]
+    assert "Top up the account" in endings[0].reason
+    assert isinstance(events[-1], RunEnded)
 
 
 async def test_progress_hears_the_same_events(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.cost import Outcome
 from nanobatch.demo.text import counted, usd
-from nanobatch.pipeline import CallSettled, ImageAccepted
+from nanobatch.pipeline import CallSettled, Ended, ImageAccepted, RunEnding
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -75,6 +75,8 @@ def watching(tally: Tally) -> Generator[Callable[[Event], None]]:
 
         def progress(event: Event) -> None:
             tally.count(event)
+            if isinstance(event, RunEnding) and event.ended is Ended.CANCELLED:
+                print("Ending: what is in flight is saved first. Ctrl-C again does not wait.")
             refresh()
 
         yield progress

@@ -11,6 +11,7 @@ from nanobatch.pipeline.events import (
     JobEnded,
     JobStarted,
     RunEnded,
+    RunEnding,
 )
 from nanobatch.pipeline.forecast import Forecast
 from nanobatch.pipeline.pipeline import TwoTierPipeline
@@ -28,6 +29,7 @@ __all__ = [
     "JobEnded",
     "JobStarted",
     "RunEnded",
+    "RunEnding",
     "RunResult",
     "TwoTierPipeline",
 ]

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import JobStatus, Spend
     from nanobatch.cost import Outcome
     from nanobatch.models import Tier
+    from nanobatch.pipeline.control import Ended
     from nanobatch.pipeline.result import RunResult
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "JobEnded",
     "JobStarted",
     "RunEnded",
+    "RunEnding",
 ]
 
 
@@ -98,6 +100,15 @@ class JobEnded:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunEnding:
+    """No new call starts; what is in flight is awaited and saved."""
+
+    ended: Ended
+    reason: str
+    """What to know or do about it, in a sentence; may be empty."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnded:
     """The run is over; always the last event."""
 
@@ -112,6 +123,7 @@ Event: TypeAlias = (
     | ImageAccepted
     | FailureRecorded
     | JobEnded
+    | RunEnding
     | RunEnded
 )
 """Everything `TwoTierPipeline.stream` yields."""

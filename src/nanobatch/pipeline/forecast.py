@@ -44,7 +44,10 @@ class Forecast:
     """At the measured rates of the registry, or at assumed ones: see `is_measured`."""
 
     high_usd: Decimal
-    """If the stop rule ended every job at its last chance, but never more than the budget."""
+    """If the stop rule ended every job at its last chance, but never more than the whole budget.
+
+    What earlier runs of the checkpoint have spent is not subtracted: the forecast opens nothing.
+    """
 
     is_measured: bool
     """Whether every rate used was measured; if not, run a small batch first."""

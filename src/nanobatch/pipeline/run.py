@@ -17,7 +17,7 @@ from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
 from nanobatch.pipeline.ending import SlotEnder
-from nanobatch.pipeline.events import JobEnded, JobStarted
+from nanobatch.pipeline.events import JobEnded, JobStarted, RunEnding
 from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
@@ -78,6 +78,7 @@ class Run:
         self._number = 0
         self._lacks_model = False
         self._is_over = False
+        control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
 
     async def work(self, jobs: Jobs) -> RunResult:
@@ -185,6 +186,9 @@ class Run:
             pass
         except Exception as error:  # noqa: BLE001 - raised again when all workers are done
             self._control.abort(error)
+
+    def _tell_of_the_end(self, ended: Ended, reason: str) -> None:
+        self._emit(RunEnding(ended=ended, reason=reason))
 
     async def _drain_on_cancellation(self) -> None:
         try:
