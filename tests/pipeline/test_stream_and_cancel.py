@@ -60,11 +60,14 @@ async def test_a_stream_tells_one_event_per_thing_and_ends_with_the_result(tmp_p
 
 
 async def test_a_run_that_ends_early_says_so_before_it_has_saved_everything(tmp_path: Path) -> None:
-    async with simulator(
-        answer=lambda call: answers.no_credit() if call.number else None
-    ) as server:
-        async with pipeline_on(server, tmp_path, concurrency=1).stream(_jobs(9)) as stream:
-            events = [event async for event in stream]
+    def no_credit(call: Call) -> Answer | None:
+        return answers.no_credit() if call.number else None
+
+    async with (
+        simulator(answer=no_credit) as server,
+        pipeline_on(server, tmp_path, concurrency=1).stream(_jobs(9)) as stream,
+    ):
+        events = [event async for event in stream]
 
     endings = [event for event in events if isinstance(event, RunEnding)]
     assert [event.ended for event in endings] == [Ended.ACCOUNT]

@@ -49,7 +49,7 @@ class Control:
         """Why it ended, in a sentence, when there is more to say than the word."""
         self.error: Exception | None = None
         """What the caller has to see instead of a result."""
-        self.on_stop: Callable[[Ended, str], object] = lambda *_: None
+        self.on_stop: Callable[[Ended, str], object] | None = None
         """Hears of the first reason."""
         self._waits: set[anyio.CancelScope] = set()
         self._flights: set[anyio.CancelScope] = set()
@@ -64,7 +64,8 @@ class Control:
         """End the run; the first reason counts. Calls in flight finish and are saved."""
         if not self.is_stopping:
             self.ended, self.message = ended, message
-            self.on_stop(ended, message)
+            if self.on_stop is not None:
+                self.on_stop(ended, message)
         self._wake()
 
     def abort(self, error: Exception) -> None:
