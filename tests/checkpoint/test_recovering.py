@@ -311,9 +311,8 @@ async def test_a_tidy_close_does_not_look_through_all_images(
         scanned.append(str(path))
         return scandir(str(path))
 
-    monkeypatch.setattr(os, "scandir", noted)
-
     async with Checkpoint.open(tmp_path) as checkpoint:
+        monkeypatch.setattr(os, "scandir", noted)
         story = Story(checkpoint.store)
         taken = story.take(job(want=2), run=1)
         story.accept(taken, story.draw(taken))
