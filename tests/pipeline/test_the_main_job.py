@@ -134,7 +134,7 @@ async def test_a_budget_of_two_dollars_is_used_and_never_passed(
 
 async def test_requests_in_flight_reach_the_concurrency_and_never_pass_it(tmp_path: Path) -> None:
     jobs = [Job(id=f"job-{n}", prompt=f"ocean {n}") for n in range(60)]
-    async with simulator(latency_seconds=0.2) as server:
+    async with simulator(latency_seconds=0.5) as server:
         await pipeline_on(server, tmp_path, concurrency=20).run(jobs)
 
     assert server.bill.peak_in_flight == 20
