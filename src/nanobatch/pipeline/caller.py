@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from fractions import Fraction
 from math import ceil
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,7 @@ class Caller:
         self._breaker = breaker
         self._control = control
         self._emit = emit
-        self._reserve_factor: dict[str, float] = {}
+        self._reserve_factor: dict[str, Fraction] = {}
 
     async def call(self, order: Order, *, is_new_slot: bool) -> Answer:
         """Send a request, again after transient faults, and return its settled answer.
@@ -148,7 +149,7 @@ class Caller:
 
     async def _reserve(self, order: Order) -> int:
         """Reserve the worst case, or end the run because the budget is exhausted."""
-        factor = self._reserve_factor.get(order.model.id, 1)
+        factor = self._reserve_factor.get(order.model.id, Fraction(1))
         worst_nano = ceil(nano_of_usd(order.model.worst_case_usd(order.request)) * factor)
         await self._purse.reserve(worst_nano, purpose="The next call")
         return worst_nano
@@ -253,8 +254,8 @@ class Caller:
             self._breaker.succeeded()
             usd_nano = answer.settlement.usd_nano
             if usd_nano > worst_nano:
-                factor = self._reserve_factor.get(order.model.id, 1) * usd_nano / worst_nano
-                self._reserve_factor[order.model.id] = factor
+                factor = self._reserve_factor.get(order.model.id, Fraction(1))
+                self._reserve_factor[order.model.id] = factor * Fraction(usd_nano, worst_nano)
                 _log.warning(
                     "A call on %s cost %s USD, more than the %s USD reserved for it; "
                     "the reserve is raised.",
