@@ -38,6 +38,7 @@ CONTRACT = {
     "JobStatus",
     "Model",
     "ModelRegistry",
+    "Pace",
     "Reply",
     "Retry",
     "Route",
@@ -51,7 +52,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "Comparison", "Estimate", "Pace", "compare", "report", "testing")
+LATER = ("BatchOptions", "Comparison", "Estimate", "compare", "report", "testing")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -46,6 +46,7 @@ from nanobatch.job import Job, Route, read_jobs
 from nanobatch.models import MeasuredRates, Model, ModelRegistry, PriceRow, Tier, TokenUsage
 from nanobatch.pipeline import (
     CallSettled,
+    CallsPaused,
     CandidatePassed,
     CandidateRejected,
     Ended,
@@ -60,7 +61,7 @@ from nanobatch.pipeline import (
     RunResult,
     TwoTierPipeline,
 )
-from nanobatch.policy import Budget, Retry, StopRule
+from nanobatch.policy import Budget, Pace, Retry, StopRule
 
 __all__ = [
     "AcceptedImage",
@@ -69,6 +70,7 @@ __all__ = [
     "BrokenImageError",
     "Budget",
     "CallSettled",
+    "CallsPaused",
     "Candidate",
     "CandidatePassed",
     "CandidateRecord",
@@ -107,6 +109,7 @@ __all__ = [
     "ModelRetiredError",
     "ModelRetiringWarning",
     "NanobatchError",
+    "Pace",
     "PriceRow",
     "PriceUnknownError",
     "ProviderError",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from itertools import count
 from typing import TYPE_CHECKING, TypeVar
 
+from nanobatch.checkpoint.changes import now_micros
 from nanobatch.checkpoint.reading import spent_nano
+from nanobatch.policy.pace import SPEND_WINDOW_SECONDS, Spent
 
 if TYPE_CHECKING:
     import sqlite3
@@ -17,6 +19,10 @@ if TYPE_CHECKING:
 __all__ = ["Store"]
 
 T = TypeVar("T")
+
+_MICROS = 1_000_000
+_LONGEST_CALL_SECONDS = 600
+"""No call is open for longer; one that began earlier ended before the window."""
 
 
 class Store:
@@ -52,6 +58,10 @@ class Store:
         """Return the number of a new run of this checkpoint, and what it has spent, in memory."""
         return await self.writer.commit(self._new_run)
 
+    async def spent_lately(self) -> list[Spent]:
+        """Return the calls that ended within the window of a `Pace`, the oldest first."""
+        return await self.writer.commit(_spent_lately)
+
     def _new_run(self, db: sqlite3.Connection) -> int:
         self.spent_nano = _spent(db)
         row = db.execute("SELECT value FROM meta WHERE key = 'run'").fetchone()
@@ -70,3 +80,22 @@ def _next_numbers(db: sqlite3.Connection) -> tuple[int, int, int]:
 
 def _spent(db: sqlite3.Connection) -> int:
     return sum(spent_nano(db))
+
+
+def _spent_lately(db: sqlite3.Connection) -> list[Spent]:
+    now = now_micros()
+    ended_after = now - int(SPEND_WINDOW_SECONDS * _MICROS)
+    began_after = ended_after - _LONGEST_CALL_SECONDS * _MICROS
+    last = db.execute(
+        "SELECT number FROM calls WHERE at < ? ORDER BY number DESC LIMIT 1", (began_after,)
+    ).fetchone()
+    return [
+        Spent(seconds_ago=max(0.0, (now - at) / _MICROS), nano=nano)
+        for at, nano in db.execute(
+            # A line that settles by hand comes later; the call ended with its first one.
+            "SELECT min(l.at) AS ended, sum(l.usd_nano + l.unknown_nano) FROM calls c "
+            "JOIN ledger l ON l.slot = c.slot AND l.call = c.number WHERE c.number > ? "
+            "GROUP BY c.number HAVING ended > ? ORDER BY ended",
+            (last[0] if last else 0, ended_after),
+        )
+    ]

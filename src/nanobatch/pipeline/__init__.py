@@ -3,6 +3,7 @@
 from nanobatch.pipeline.control import Ended
 from nanobatch.pipeline.events import (
     CallSettled,
+    CallsPaused,
     CandidatePassed,
     CandidateRejected,
     Event,
@@ -19,6 +20,7 @@ from nanobatch.pipeline.result import RunResult
 
 __all__ = [
     "CallSettled",
+    "CallsPaused",
     "CandidatePassed",
     "CandidateRejected",
     "Ended",

@@ -1,11 +1,8 @@
-"""One generation call with its tries: permit, reserve, intent, one request, settlement."""
+"""One generation call with its tries: admission, intent, one request, settlement."""
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass
-from fractions import Fraction
-from math import ceil
 from typing import TYPE_CHECKING
 
 import anyio
@@ -30,15 +27,12 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.changes import NewCandidate, NewSlot
     from nanobatch.models import Model
+    from nanobatch.pipeline.admission import Admission, Ticket
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
-    from nanobatch.pipeline.purse import Purse
-    from nanobatch.policy import OutageBreaker, Permits, Retry
-    from nanobatch.policy.permits import Permit
+    from nanobatch.policy import OutageBreaker, Retry
 
 __all__ = ["Answer", "Caller", "Order", "Staged"]
-
-_log = logging.getLogger("nanobatch")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +77,7 @@ class Caller:
         backend: ImageBackend,
         *,
         store: Store,
-        purse: Purse,
-        permits: Permits,
+        admission: Admission,
         retry: Retry,
         breaker: OutageBreaker,
         control: Control,
@@ -92,13 +85,11 @@ class Caller:
     ) -> None:
         self._backend = backend
         self._store = store
-        self._purse = purse
-        self._permits = permits
+        self._admission = admission
         self._retry = retry
         self._breaker = breaker
         self._control = control
         self._emit = emit
-        self._reserve_factor: dict[str, Fraction] = {}
 
     async def call(self, order: Order, *, is_new_slot: bool) -> Answer:
         """Send a request, again after transient faults, and return its settled answer.
@@ -118,41 +109,33 @@ class Caller:
             except TransientError as fault:
                 is_new_slot = False
                 wait = next(waits, None)
+                seconds = at_least(wait or 0.0, fault.retry_after_seconds)
+                if fault.slow_down:
+                    self._admission.pause(order.model.id, seconds=seconds, reason=fault.kind)
                 if wait is None:
                     raise
                 with self._control.waiting():
-                    await anyio.sleep(at_least(wait, fault.retry_after_seconds))
+                    await anyio.sleep(seconds)
 
     async def _try(self, order: Order, *, is_new_slot: bool) -> Answer:
-        with self._control.waiting():
-            permit = await self._permits.acquire()
+        usd = order.model.worst_case_usd(order.request)
+        ticket = await self._admission.admit(order.model.id, worst_nano=nano_of_usd(usd))
+        worst_nano = cost_nano = ticket.worst_nano
         try:
-            worst_nano = await self._reserve(order)
-            cost_nano = worst_nano
-            try:
-                call = self._store.new_call()
-                reply, fault = await self._send(
-                    order, call, worst_nano=worst_nano, is_new_slot=is_new_slot
-                )
-                answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
-                cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
-            finally:
-                self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+            call = self._store.new_call()
+            reply, fault = await self._send(
+                order, call, worst_nano=worst_nano, is_new_slot=is_new_slot
+            )
+            answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
+            cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
+            self._learn(fault, ticket)
         finally:
-            self._permits.release(permit)
-        self._learn(order, answer, fault, worst_nano=worst_nano, permit=permit)
+            self._admission.leave(ticket, cost_nano=cost_nano)
         if isinstance(fault, AccountError) or (reply is None and fault is None):
             raise RunStopped
         if fault is not None:
             raise fault
         return answer
-
-    async def _reserve(self, order: Order) -> int:
-        """Reserve the worst case, or end the run because the budget is exhausted."""
-        factor = self._reserve_factor.get(order.model.id, Fraction(1))
-        worst_nano = ceil(nano_of_usd(order.model.worst_case_usd(order.request)) * factor)
-        await self._purse.reserve(worst_nano, purpose="The next call")
-        return worst_nano
 
     async def _send(
         self, order: Order, call: int, *, worst_nano: int, is_new_slot: bool
@@ -239,33 +222,14 @@ class Caller:
         self._store.files.stage({one.row.file: one.image for one in staged})
         return staged
 
-    def _learn(
-        self,
-        order: Order,
-        answer: Answer,
-        fault: Exception | None,
-        *,
-        worst_nano: int,
-        permit: Permit,
-    ) -> None:
+    def _learn(self, fault: Exception | None, ticket: Ticket) -> None:
         """Let the run's limits follow what came back."""
         if fault is None:
-            self._permits.succeeded()
+            self._admission.succeeded()
             self._breaker.succeeded()
-            usd_nano = answer.settlement.usd_nano
-            if usd_nano > worst_nano:
-                factor = self._reserve_factor.get(order.model.id, Fraction(1))
-                self._reserve_factor[order.model.id] = factor * Fraction(usd_nano, worst_nano)
-                _log.warning(
-                    "A call on %s cost %s USD, more than the %s USD reserved for it; "
-                    "the reserve is raised.",
-                    order.model.id,
-                    usd_of_nano(usd_nano),
-                    usd_of_nano(worst_nano),
-                )
         elif isinstance(fault, TransientError):
             if fault.slow_down:
-                self._permits.slow_down(permit)
+                self._admission.slow_down(ticket)
             if self._breaker.failed():
                 self._control.stop(
                     Ended.OUTAGE,

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CallSettled",
+    "CallsPaused",
     "CandidatePassed",
     "CandidateRejected",
     "Event",
@@ -48,6 +49,19 @@ class CallSettled:
     outcome: Outcome
     spend: Spend
     """What it cost."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallsPaused:
+    """The provider asked for less: no call to this model starts for a while."""
+
+    model_id: str
+    seconds: float
+    """From now."""
+    reason: str
+    """The kind of the fault: `rate_limit`, `spend_limit`, `overloaded`, ..."""
+    concurrency: int
+    """How many requests may be in flight afterwards, to begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +132,7 @@ class RunEnded:
 Event: TypeAlias = (
     JobStarted
     | CallSettled
+    | CallsPaused
     | CandidateRejected
     | CandidatePassed
     | ImageAccepted

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nanobatch.backend import ImageBackend
     from nanobatch.checkpoint import Checkpoint
     from nanobatch.pipeline.plan import Plan
-    from nanobatch.policy import Budget, Retry, StopRule
+    from nanobatch.policy import Budget, Pace, Retry, StopRule
 
 __all__ = ["KeepRejected", "Options"]
 
@@ -36,6 +36,7 @@ class Options:
     concurrency: int
     retry: Retry
     stop: StopRule
+    pace: Pace
     keep_rejected: KeepRejected
     finish_fallback: bool
     filter_timeout_seconds: float

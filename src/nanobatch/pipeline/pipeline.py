@@ -26,7 +26,7 @@ from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan
 from nanobatch.pipeline.run import Run
 from nanobatch.pipeline.sync import run_until_signalled
-from nanobatch.policy import Budget, Retry, StopRule
+from nanobatch.policy import Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterable
@@ -65,6 +65,7 @@ class TwoTierPipeline:
         concurrency: Most requests in flight, >= 1.
         retry: How transient faults are tried again.
         stop: When a prompt, or the batch, has had enough.
+        pace: Limits of the account to keep below, in USD per ten minutes and images per minute.
         keep_rejected: What is kept of rejected images: `"thumbnail"`, `"all"` or `"none"`.
         finish_fallback: Whether the draft is delivered when its finish is rejected.
         filter_timeout_seconds: Deadline of one filter on one candidate, > 0.
@@ -89,6 +90,7 @@ class TwoTierPipeline:
         concurrency: int = 16,
         retry: Retry | None = None,
         stop: StopRule | None = None,
+        pace: Pace | None = None,
         keep_rejected: KeepRejected = "thumbnail",
         finish_fallback: bool = False,
         filter_timeout_seconds: float = 60.0,
@@ -119,6 +121,7 @@ class TwoTierPipeline:
             concurrency=concurrency,
             retry=retry or Retry(),
             stop=stop or StopRule(),
+            pace=pace or Pace(),
             keep_rejected=keep_rejected,
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,

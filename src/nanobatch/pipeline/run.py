@@ -13,6 +13,7 @@ import anyio.to_thread
 from nanobatch.checkpoint import JobEntry, JobStatus, take
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
 from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
+from nanobatch.pipeline.admission import Admission
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
@@ -25,7 +26,7 @@ from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.result import result_of
 from nanobatch.pipeline.slot import SlotWalker
-from nanobatch.policy import BudgetGate, OutageBreaker, Permits
+from nanobatch.policy import BudgetGate, OutageBreaker, Pacer, Pauses, Permits
 
 if TYPE_CHECKING:
     import sqlite3
@@ -118,8 +119,14 @@ class Run:
         caller = Caller(
             options.backend,
             store=store,
-            purse=purse,
-            permits=Permits(options.concurrency),
+            admission=Admission(
+                pauses=Pauses(),
+                pacer=Pacer(options.pace, before=await store.spent_lately()),
+                permits=Permits(options.concurrency),
+                purse=purse,
+                control=control,
+                emit=self._emit,
+            ),
             retry=options.retry,
             breaker=OutageBreaker(concurrency=options.concurrency),
             control=control,

@@ -1,0 +1,138 @@
+"""Who may send a request now: after the pause and the pace, with a permit, within the budget."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from fractions import Fraction
+from math import ceil
+from typing import TYPE_CHECKING
+
+from nanobatch.models.money import usd_of_nano
+from nanobatch.pipeline.events import CallsPaused
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from nanobatch.pipeline.control import Control
+    from nanobatch.pipeline.events import Event
+    from nanobatch.pipeline.purse import Purse
+    from nanobatch.policy import Pacer, Pauses, Permits
+    from nanobatch.policy.permits import Permit
+
+__all__ = ["Admission", "Ticket"]
+
+_log = logging.getLogger("nanobatch")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ticket:
+    """One request that may be sent, and what is reserved for it."""
+
+    model_id: str
+    permit: Permit
+    worst_nano: int
+
+
+class Admission:
+    """Lets requests of one run in, one by one, and learns from how they end."""
+
+    def __init__(
+        self,
+        *,
+        pauses: Pauses,
+        pacer: Pacer,
+        permits: Permits,
+        purse: Purse,
+        control: Control,
+        emit: Callable[[Event], object],
+    ) -> None:
+        self._pauses = pauses
+        self._pacer = pacer
+        self._permits = permits
+        self._purse = purse
+        self._control = control
+        self._emit = emit
+        self._excess: dict[str, Fraction] = {}
+
+    async def admit(self, model_id: str, *, worst_nano: int) -> Ticket:
+        """Wait until a request may be sent, and reserve its worst case.
+
+        Args:
+            model_id: Whom it asks.
+            worst_nano: What the model's limits say it may cost, nano-dollars.
+
+        Raises:
+            RunStopped: The run ends, perhaps because the budget does not cover the request.
+        """
+        while True:
+            foreseen = self._foreseen(model_id, worst_nano)
+            with self._control.waiting():
+                await self._pauses.wait(model_id)
+                await self._pacer.reserve(foreseen)
+            try:
+                ticket = await self._ticket(model_id, foreseen)
+            except BaseException:
+                self._pacer.cancel(reserved_nano=foreseen)
+                raise
+            is_paused = self._pauses.seconds_left(model_id) > 0
+            if not is_paused and foreseen == self._foreseen(model_id, worst_nano):
+                return ticket
+            # Something was learnt while it stood in line; it holds nothing others could use.
+            self._pacer.cancel(reserved_nano=foreseen)
+            self._purse.settle(reserved_nano=foreseen, cost_nano=0)
+            self._permits.release(ticket.permit)
+
+    def leave(self, ticket: Ticket, *, cost_nano: int) -> None:
+        """Settle a request: what it did cost, unknown money included, takes its reserve's place."""
+        if cost_nano > ticket.worst_nano:
+            self._foresee(ticket, cost_nano)
+        self._purse.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
+        self._pacer.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
+        self._permits.release(ticket.permit)
+
+    def succeeded(self) -> None:
+        """Note an answer: it lets more requests in."""
+        self._permits.succeeded()
+
+    def slow_down(self, ticket: Ticket) -> None:
+        """Let fewer requests in."""
+        self._permits.slow_down(ticket.permit)
+
+    def pause(self, model_id: str, *, seconds: float, reason: str) -> None:
+        """Let no request to a model in for a while: one refusal is enough for all to know."""
+        if seconds > self._pauses.seconds_left(model_id):
+            self._pauses.lengthen(model_id, seconds)
+            self._emit(
+                CallsPaused(
+                    model_id=model_id,
+                    seconds=seconds,
+                    reason=reason,
+                    concurrency=self._permits.size,
+                )
+            )
+
+    async def _ticket(self, model_id: str, foreseen_nano: int) -> Ticket:
+        with self._control.waiting():
+            permit = await self._permits.acquire()
+        try:
+            await self._purse.reserve(foreseen_nano, purpose="The next call")
+        except BaseException:
+            self._permits.release(permit)
+            raise
+        return Ticket(model_id=model_id, permit=permit, worst_nano=foreseen_nano)
+
+    def _foreseen(self, model_id: str, worst_nano: int) -> int:
+        """Return what to reserve: more than the model says once an answer did cost more."""
+        return ceil(worst_nano * self._excess.get(model_id, Fraction(1)))
+
+    def _foresee(self, ticket: Ticket, cost_nano: int) -> None:
+        excess = self._excess.get(ticket.model_id, Fraction(1))
+        self._excess[ticket.model_id] = excess * Fraction(cost_nano, ticket.worst_nano)
+        _log.warning(
+            "A call on %s cost %s USD, more than the %s USD reserved for it; "
+            "the reserve is raised.",
+            ticket.model_id,
+            usd_of_nano(cost_nano),
+            usd_of_nano(ticket.worst_nano),
+        )
