@@ -102,7 +102,8 @@ class Candidate:
     def image(self) -> Image:
         """The decoded picture, a PIL image in the file's own mode; decoded once and shared.
 
-        Filters must not change it; work on `candidate.image.copy()` or on a converted image.
+        It is read-only: work on `candidate.image.copy()` or on a converted image. What a filter
+        changes all the same (`thumbnail`, `paste`) the next filter does not see.
 
         Raises:
             BrokenImageError: The bytes do not decode, or are larger than `MAX_PIXELS`.
@@ -122,7 +123,21 @@ class Candidate:
             picture.load()
         except Exception as error:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error, ...
             raise BrokenImageError(f"The image does not decode: {error}") from None
+        picture.readonly = 1  # Pillow then copies the pixels before it changes them
+        self.__dict__["_pixels"] = picture.im
         return picture
+
+    def forget_changes(self) -> None:
+        """Drop the decoded picture if somebody changed it: the next one to ask gets a fresh one."""
+        picture = self.__dict__.get("image")
+        if picture is None:
+            return
+        try:
+            is_intact = picture.im is self.__dict__["_pixels"]
+        except ValueError:  # somebody closed it
+            is_intact = False
+        if not is_intact:
+            del self.__dict__["image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from nanobatch.filters.catalogue import available, default, load
 from nanobatch.filters.file import Decodes, MinBytes
 from nanobatch.filters.frame import AspectRatio, MinSize
+from nanobatch.filters.isolated import Isolated
 from nanobatch.filters.picture import NotBlank
 from nanobatch.filters.protocol import AnyFilter, Filter, PaidFilter, RemembersAccepted
 
@@ -11,6 +12,7 @@ __all__ = [
     "AspectRatio",
     "Decodes",
     "Filter",
+    "Isolated",
     "MinBytes",
     "MinSize",
     "NotBlank",

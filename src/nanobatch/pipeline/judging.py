@@ -168,6 +168,8 @@ class Judge:
             raise
         except Exception as error:
             raise FilterFailed(name, _sentence(name, error)) from error
+        finally:
+            candidate.forget_changes()
         if verdict.score is not None:
             judgement.score = verdict.score
         if verdict.memo:

@@ -1,0 +1,77 @@
+"""Whatever a filter does to a paid image, the image is judged in the end and never bought again."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from nanobatch import Candidate, Ended, Job, JobStatus
+from nanobatch.filters import Isolated, MinSize
+from tests.filters import natives
+from tests.support import pipeline_on, simulator, states
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize("unruly", [natives.crash, natives.hang, natives.quit_at_once])
+async def test_a_crash_or_hang_in_native_code_keeps_the_image_for_the_next_run(
+    unruly: Any, tmp_path: Path
+) -> None:
+    async with simulator() as server:
+        first = await pipeline_on(
+            server,
+            tmp_path,
+            filters=[Isolated(unruly)],
+            filter_timeout_seconds=3 if unruly is natives.hang else 60,
+        ).run([Job(id="a", prompt="a fox")])
+        kept = states(tmp_path)
+        second = await pipeline_on(server, tmp_path, filters=[]).run([Job(id="a", prompt="a fox")])
+
+    assert first.jobs["a"].status is JobStatus.PENDING
+    assert [failure.kind for failure in first.failures] == ["filter_error"]
+    assert kept == {"staged": 1}
+    assert second.ended is Ended.COMPLETE
+    assert second.delivered == 1
+    assert server.bill.requests == 1
+
+
+@pytest.mark.parametrize("vandal", [natives.shrink, natives.close])
+async def test_what_a_filter_does_to_the_picture_the_next_one_does_not_see(
+    vandal: Any, tmp_path: Path
+) -> None:
+    seen: list[tuple[int, int]] = []
+
+    def look(candidate: Candidate) -> bool:
+        seen.append(candidate.image.size)
+        return True
+
+    async with simulator(pixels=0.125) as server:
+        result = await pipeline_on(
+            server,
+            tmp_path,
+            quality=None,
+            filters=[look, vandal, look, MinSize(width_px=128, height_px=128)],
+        ).run([Job(id="a", prompt="a fox")])
+
+    assert seen == [(128, 128), (128, 128)]
+    [image] = result.images
+    assert (image.width_px, image.height_px) == (128, 128)
+
+
+async def test_a_filter_that_writes_pixels_directly_is_told_not_to(tmp_path: Path) -> None:
+    def paint(candidate: Candidate) -> bool:
+        pixels: Any = candidate.image.load()
+        pixels[0, 0] = (0, 0, 0)
+        return True
+
+    async with simulator() as server:
+        result = await pipeline_on(server, tmp_path, filters=[paint]).run(
+            [Job(id="a", prompt="a fox")]
+        )
+
+    assert [failure.message for failure in result.failures] == [
+        "Filter paint raised ValueError: image is readonly"
+    ]
+    assert states(tmp_path) == {"staged": 1}
