@@ -66,9 +66,10 @@ CASES = [
     Case(
         name="429 of spending",
         answer=answers.spend_limit(),
-        kind="rate_limit",
+        kind="spend_limit",
         status=429,
         slow_down=True,
+        wait=20,
     ),
     Case(
         name="429 of capacity",

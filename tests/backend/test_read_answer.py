@@ -89,6 +89,8 @@ def test_snake_case_is_read_too() -> None:
         ("QUJD====", b"ABC"),
         ("A", b"A"),  # one character is no base64
         ("@@@", b"@@@"),  # nor is this
+        ("@@ no base64 @@", b"@@ no base64 @@"),  # though most of it are its digits
+        ("QU=I", b"QU=I"),
         ("h\u00e9", "h\u00e9".encode()),
     ],
 )
@@ -241,6 +243,46 @@ def test_half_an_emoji_costs_no_image_and_no_utf_8_error() -> None:
     assert reply.images == (b"paid",)
     assert reply.text == "half \\ud83d emoji"
     assert reply.response_id == "\\udfff"
+
+
+def test_no_text_of_the_model_can_steer_a_terminal() -> None:
+    body = {
+        "candidates": [
+            {
+                "content": {"parts": [{"text": "red \x1b[31m\u202eand\x00 two\nlines"}]},
+                "finishReason": "STOP\x1b[2J",
+            }
+        ],
+        "promptFeedback": {"blockReason": "OTHER\x07"},
+    }
+
+    reply = read(body)
+
+    assert reply.text == "red  [31m and  two\nlines"
+    assert reply.finish_reason == "STOP [2J"
+    assert reply.block_reason == "OTHER "
+
+
+def test_usage_that_stands_there_twice_is_no_usage_and_the_image_stays() -> None:
+    once = answer_json(image(b"paid"))
+    usage = once[once.index('"usageMetadata"') : -1]
+    twice = f"{once[:-1]}, {usage}}}"
+
+    for body in (twice, twice.encode()):
+        reply = read_answer(body, latency_seconds=1.5)
+
+        assert reply.images == (b"paid",)
+        assert reply.usage is None
+    assert read(once).usage is not None
+
+
+def test_of_any_other_key_that_stands_there_twice_the_last_one_counts() -> None:
+    body = '{"candidates": [], ' + answer_json(image(b"paid"))[1:]
+
+    reply = read(body)
+
+    assert reply.images == (b"paid",)
+    assert reply.usage is not None
 
 
 def test_words_of_any_length_are_cut() -> None:

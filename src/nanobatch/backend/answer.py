@@ -12,9 +12,9 @@ from typing import Any
 
 import pydantic_core
 
-from nanobatch.backend.foreign import Json, as_object, objects_in, text_of
+from nanobatch.backend.foreign import Json, as_object, objects_in, shown_text
 from nanobatch.backend.protocol import Reply
-from nanobatch.errors import TransientError
+from nanobatch.backend.translate import unreadable
 from nanobatch.models import TokenUsage
 
 __all__ = ["read_answer"]
@@ -23,6 +23,7 @@ MAX_TEXT_CHARACTERS = 4_000
 MAX_WORD_CHARACTERS = 200
 MAX_COUNT = 10**12
 _MEANINGFUL = ("candidates", "promptFeedback", "usageMetadata")
+_USAGE_KEY = '"usageMetadata"'
 
 
 def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
@@ -33,12 +34,8 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
     """
     answer = as_object(_parsed(body))
     if not any(key in answer for key in _MEANINGFUL):
-        raise TransientError(
-            "The provider answered 200 without a readable answer; what it cost is unknown.",
-            kind="unreadable",
-            status=200,
-            is_unknown_money=True,
-            body=body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body,
+        raise unreadable(
+            body=body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
         )
     candidates = objects_in(answer.get("candidates"))
     parts = [
@@ -47,17 +44,17 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
         for part in objects_in(as_object(candidate.get("content")).get("parts"))
     ]
     images = _images(parts)
-    texts = [text_of(part.get("text")) for part in parts]
-    texts += [text_of(candidate.get("finishMessage")) for candidate in candidates]
+    texts = [shown_text(part.get("text")) for part in parts]
+    texts += [shown_text(candidate.get("finishMessage")) for candidate in candidates]
     first = candidates[0] if candidates else {}
     return Reply(
         images=images,
-        usage=_usage(as_object(answer.get("usageMetadata")), has_image=bool(images)),
-        finish_reason=text_of(first.get("finishReason"), MAX_WORD_CHARACTERS),
+        usage=None if _has_two_usages(body) else _usage(answer, has_image=bool(images)),
+        finish_reason=shown_text(first.get("finishReason"), MAX_WORD_CHARACTERS),
         text="\n".join(text for text in texts if text)[:MAX_TEXT_CHARACTERS],
-        response_id=text_of(answer.get("responseId"), MAX_WORD_CHARACTERS),
+        response_id=shown_text(answer.get("responseId"), MAX_WORD_CHARACTERS),
         latency_seconds=latency_seconds,
-        block_reason=text_of(
+        block_reason=shown_text(
             as_object(answer.get("promptFeedback")).get("blockReason"), MAX_WORD_CHARACTERS
         ),
     )
@@ -94,19 +91,33 @@ def _decoded(text: str) -> bytes:
     Text that is no base64 comes back as it is: it is judged as a broken image, not lost.
     """
     standard = text.translate({45: "+", 95: "/"}) if "-" in text or "_" in text else text
+    digits = "".join(standard.split()).rstrip("=")
     try:
-        image = base64.b64decode(standard + "==")  # surplus padding is ignored
+        # Without `validate` Python skips whatever is no digit and makes up other bytes.
+        image = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
     except ValueError:
         image = b""
     return image or text.encode("utf-8", "backslashreplace")
 
 
-def _usage(raw: Json, *, has_image: bool) -> TokenUsage | None:
+def _has_two_usages(body: bytes | str) -> bool:
+    """Return whether the usage stands there twice: then nobody can know which one is billed.
+
+    Within a JSON text the quotes would be escaped, so only a key (or a text of just that word)
+    is found; in all other keys that stand twice the last one counts, as JSON readers do.
+    """
+    if isinstance(body, str):
+        return body.count(_USAGE_KEY) > 1
+    return body.count(_USAGE_KEY.encode()) > 1
+
+
+def _usage(answer: Json, *, has_image: bool) -> TokenUsage | None:
     """Return the token counts, or `None` when they are missing or do not add up.
 
     All output that is not IMAGE is text: `candidatesTokenCount` leaves out thinking, and on
     refusals repeats it, so only `totalTokenCount - promptTokenCount` is a sound output total.
     """
+    raw = as_object(answer.get("usageMetadata"))
     prompt, total = _count(raw.get("promptTokenCount")), _count(raw.get("totalTokenCount"))
     candidates = _count(raw.get("candidatesTokenCount"))
     thoughts = _count(raw.get("thoughtsTokenCount"))

@@ -1,275 +1,240 @@
-"""The one table that says what each failure of a call means and who must act."""
+"""The one table of faults: what each failure of a call is called, who must act, what it costs."""
 
 from __future__ import annotations
 
-import json
-import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
-
-from nanobatch.backend.foreign import Json, as_object, objects_in, plain_text, text_of
-from nanobatch.errors import (
-    AccountError,
-    BadRequestError,
-    ModelGoneError,
-    ProviderError,
-    TransientError,
-)
+from enum import StrEnum
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-__all__ = ["fault_of_answer", "fault_of_exception", "unreadable"]
+    from nanobatch.backend.error_answer import ErrorAnswer
+    from nanobatch.backend.protocol import Reply
 
-MAX_RETRY_AFTER_SECONDS = 600.0
-_MAX_READ_CHARACTERS = 16 * 1024
+__all__ = ["ANSWERS", "FAULTS", "Action", "Cost", "Fault", "fault_of_reply"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Answer:
-    """A complete HTTP answer that is no success, with what Google puts into its body."""
+class Action(StrEnum):
+    """What the run does about a fault."""
 
-    status: int
-    word: str
-    """`error.status`, such as `RESOURCE_EXHAUSTED`."""
-    message: str
-    """On one line, not yet cut for people."""
-    details: tuple[Json, ...]
-    retry_after_header: str
+    RETRY = "retry"
+    """The call is tried again; an answer without a usable image is asked for once more."""
+    SLOW_DOWN = "slow down"
+    """As retry, and everybody sends less."""
+    STOP_JOB = "stop job"
+    """This job ends, the others go on."""
+    STOP_TIER = "stop tier"
+    """This model gets no further call; the other tier goes on if the route allows."""
+    STOP_RUN = "stop run"
+    """No new call starts: the account's owner must act."""
 
-    def quota_ids(self) -> list[str]:
-        return [
-            text_of(violation.get("quotaId"))
-            for detail in self.details
-            for violation in objects_in(detail.get("violations"))
-        ]
 
-    def reasons(self) -> list[str]:
-        return [text_of(detail.get("reason")) for detail in self.details]
+class Cost(StrEnum):
+    """What a failed call costs."""
 
-    def retry_after_seconds(self) -> float | None:
-        """The longest wait the provider names, clamped to ten minutes; `None` if none makes sense.
-
-        Body and header can differ, and both can be nonsense.
-        """
-        named = [detail["retryDelay"] for detail in self.details if "retryDelay" in detail]
-        waits = [_seconds(value) for value in (*named, self.retry_after_header)]
-        return max((wait for wait in waits if wait is not None), default=None)
+    FREE = "free"
+    UNKNOWN = "unknown"
+    """Nobody can know; it counts at its worst case until it is settled."""
+    USAGE = "as its usage says"
+    """The answer is complete; without usage in it, its cost is unknown."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Row:
-    """One row of the table: the first row whose status and test fit decides."""
+class Fault:
+    """One row of the table."""
 
-    status: tuple[int, int]
     kind: str
-    error: type[ProviderError]
-    test: Callable[[_Answer], bool] = lambda _: True
-    slow_down: bool = False
+    """The stable word of errors and failures."""
+    when: str
+    """What came, for people."""
+    action: Action
+    cost: Cost = Cost.FREE
+    statuses: tuple[int, int] = (0, 0)
+    """First and last HTTP status of an error answer; none by default."""
+    applies: Callable[[ErrorAnswer], bool] = lambda _: True
+    """What else has to be true of an error answer."""
     advice: str = ""
-
-
-def _says(*words: str) -> Callable[[_Answer], bool]:
-    return lambda answer: any(word in answer.message.lower() for word in words)
+    """What to do next; empty if nobody has to do anything."""
+    wait_seconds: float | None = None
+    """How long to wait at least if the provider names no time."""
 
 
 # Source: https://ai.google.dev/gemini-api/docs/troubleshooting and the errors that users quote on
 # https://discuss.ai.google.dev, collected 2026-11-23; no live check.
-# The HTTP status decides before `error.status`: an empty prepay account is 402 RESOURCE_EXHAUSTED.
-_TABLE = (
-    _Row(
-        status=(400, 400),
+# The first row that fits an error answer decides. The HTTP status comes before `error.status`: an
+# empty prepay account is 402 RESOURCE_EXHAUSTED. Only 200 is billed by published practice.
+ANSWERS = (
+    Fault(
         kind="invalid_key",
-        error=AccountError,
-        test=lambda a: "API_KEY_INVALID" in a.reasons() or _says("api key not valid")(a),
+        when="400, API key not valid",
+        action=Action.STOP_RUN,
+        statuses=(400, 400),
+        applies=lambda a: "API_KEY_INVALID" in a.reasons() or a.says("api key not valid"),
         advice="Check the API key.",
     ),
-    _Row(
-        status=(400, 400),
+    Fault(
         kind="precondition",
-        error=AccountError,
-        test=lambda a: a.word == "FAILED_PRECONDITION",
+        when="400, account not set up (billing, region)",
+        action=Action.STOP_RUN,
+        statuses=(400, 400),
+        applies=lambda a: a.word == "FAILED_PRECONDITION",
         advice="The account must be set up first (billing, region).",
     ),
-    _Row(status=(400, 400), kind="bad_request", error=BadRequestError),
-    _Row(status=(401, 401), kind="invalid_key", error=AccountError, advice="Check the API key."),
-    _Row(
-        status=(402, 402),
+    Fault(
+        kind="invalid_key",
+        when="401",
+        action=Action.STOP_RUN,
+        statuses=(401, 401),
+        advice="Check the API key.",
+    ),
+    Fault(
         kind="no_credit",
-        error=AccountError,
+        when="402, prepaid credit used up",
+        action=Action.STOP_RUN,
+        statuses=(402, 402),
         advice="Top up the account, then run again: what is done stays done.",
     ),
-    _Row(
-        status=(403, 403),
+    Fault(
         kind="permission",
-        error=AccountError,
+        when="403",
+        action=Action.STOP_RUN,
+        statuses=(403, 403),
         advice="Check the key's permissions and restrictions.",
     ),
-    _Row(
-        status=(404, 404),
+    Fault(
         kind="model_gone",
-        error=ModelGoneError,
+        when="404, model unknown or retired",
+        action=Action.STOP_TIER,
+        statuses=(404, 404),
         advice="Switch the model in the registry's config.",
     ),
-    _Row(status=(408, 408), kind="server_timeout", error=TransientError, slow_down=True),
-    _Row(
-        status=(429, 429),
+    Fault(kind="server_timeout", when="408", action=Action.SLOW_DOWN, statuses=(408, 408)),
+    Fault(
         kind="no_credit",
-        error=AccountError,
-        test=_says("prepayment credits"),
+        when="429, prepaid credit used up",
+        action=Action.STOP_RUN,
+        statuses=(429, 429),
+        applies=lambda a: a.says("prepayment credits"),
         advice="Top up the account, then run again: what is done stays done.",
     ),
-    _Row(
-        status=(429, 429),
+    Fault(
         kind="quota_zero",
-        error=AccountError,
-        test=lambda a: re.search(r"limit: 0(?!\.?\d)", a.message) is not None,
+        when="429, `limit: 0`",
+        action=Action.STOP_RUN,
+        statuses=(429, 429),
+        applies=lambda a: re.search(r"limit: 0(?!\.?\d)", a.message) is not None,
         advice="This account has no quota for the model: a paid tier is needed.",
     ),
-    _Row(
-        status=(429, 429),
+    Fault(
         kind="daily_quota",
-        error=AccountError,
+        when="429, quota of the day used up",
+        action=Action.STOP_RUN,
+        statuses=(429, 429),
         # The quota id is trusted over RetryInfo: daily violations come with delays of seconds.
-        test=lambda a: any("PerDay" in quota_id for quota_id in a.quota_ids()),
+        applies=lambda a: any("PerDay" in quota_id for quota_id in a.quota_ids()),
         advice="Run again after midnight Pacific time, when the daily quota is reset.",
     ),
-    _Row(status=(429, 429), kind="rate_limit", error=TransientError, slow_down=True),
-    _Row(status=(400, 499), kind="bad_request", error=BadRequestError),
-    _Row(status=(503, 503), kind="overloaded", error=TransientError, slow_down=True),
-    _Row(status=(500, 599), kind="server_error", error=TransientError),
-    _Row(status=(300, 399), kind="redirect", error=TransientError),
+    Fault(
+        kind="spend_limit",
+        when="429, too much spent in ten minutes",
+        action=Action.SLOW_DOWN,
+        statuses=(429, 429),
+        applies=lambda a: a.says("spend-based rate limit"),
+        # Source: users recovered at one request in 20 s (reference page "Gemini image API: facts"
+        # 3.1, unverified, 2026-11-23); the provider names no time.
+        wait_seconds=20.0,
+    ),
+    Fault(
+        kind="rate_limit", when="429, everything else", action=Action.SLOW_DOWN, statuses=(429, 429)
+    ),
+    Fault(kind="bad_request", when="every other 4xx", action=Action.STOP_JOB, statuses=(400, 499)),
+    Fault(kind="overloaded", when="503", action=Action.SLOW_DOWN, statuses=(503, 503)),
+    Fault(kind="server_error", when="every other 5xx", action=Action.RETRY, statuses=(500, 599)),
+    Fault(kind="redirect", when="3xx, not followed", action=Action.RETRY, statuses=(300, 399)),
+)
+NOT_SENT = Fault(
+    kind="bad_request", when="the SDK refuses the request before sending", action=Action.STOP_JOB
+)
+NO_CONNECTION = Fault(kind="connect", when="no connection (DNS, refused, TLS)", action=Action.RETRY)
+NO_END = Fault(
+    kind="timeout",
+    when="no complete answer before the deadline",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+BROKEN_OFF = Fault(
+    kind="connection_lost",
+    when="the connection ends before the answer does",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+UNREADABLE = Fault(
+    kind="unreadable",
+    when="200 whose body is empty, no JSON or no answer",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+TOO_LARGE = Fault(
+    kind="too_large",
+    when="200 whose body passes 64 MiB",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+COMPRESSED = Fault(
+    kind="protocol",
+    when="200 that is compressed although nobody asked",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+NO_MEANING = Fault(
+    kind="protocol",
+    when="a status that is neither 200 nor an error",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
+REFUSED = Fault(
+    kind="refused",
+    when="200, prompt blocked or content prohibited",
+    action=Action.STOP_JOB,
+    cost=Cost.USAGE,
+)
+UNSAFE = Fault(
+    kind="empty",
+    when="200, `IMAGE_SAFETY`; two slots in a row stop the job",
+    action=Action.RETRY,
+    cost=Cost.USAGE,
+)
+EMPTY = Fault(
+    kind="empty",
+    when="200 without an image, for any other reason",
+    action=Action.RETRY,
+    cost=Cost.USAGE,
+)
+BROKEN = Fault(
+    kind="broken",
+    when="200 whose image is no complete PNG, JPEG or WebP",
+    action=Action.RETRY,
+    cost=Cost.USAGE,
+)
+
+FAULTS = (
+    *ANSWERS, NOT_SENT, NO_CONNECTION, NO_END, BROKEN_OFF, UNREADABLE, TOO_LARGE, COMPRESSED,
+    NO_MEANING, REFUSED, UNSAFE, EMPTY, BROKEN,
+)  # fmt: skip
+"""Every way in which a call can fail, in the order of the documentation."""
+
+# Source: reference page "Gemini image API: facts" 2.1, collected 2026-11-23, unverified.
+_PROHIBITED = frozenset(
+    {"SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST", "SPII"}
 )
 
 
-def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
-    """Return the error that a complete answer other than 200 stands for; it cost nothing.
-
-    Only 200 is billed by published practice; a 2xx that is not 200 has no defined meaning, so
-    nobody can know what it cost.
-    """
-    answer = _read(status, headers, body)
-    for row in _TABLE:
-        low, high = row.status
-        if low <= status <= high and row.test(answer):
-            text = f"The provider answered {status}: {plain_text(answer.message) or 'no message'}"
-            text = f"{text} {row.advice}".strip()
-            if row.error is TransientError:
-                return TransientError(
-                    text,
-                    kind=row.kind,
-                    status=status,
-                    slow_down=row.slow_down,
-                    retry_after_seconds=answer.retry_after_seconds(),
-                )
-            return row.error(text, kind=row.kind, status=status)
-    return TransientError(
-        f"The provider answered {status}, which is no answer to a generation call; "
-        "what it cost is unknown.",
-        kind="protocol",
-        status=status,
-        is_unknown_money=True,
-        body=body,
-    )
-
-
-def fault_of_exception(
-    error: Exception, *, timeout_seconds: float, is_free: bool = False
-) -> TransientError:
-    """Return the transient fault that an exception of the HTTP stack stands for.
-
-    A connection that was never made sent nothing and cost nothing. After that nobody can know,
-    unless the method is free.
-    """
-    name = type(error).__name__
-    billing = "" if is_free else " Whether it is billed is unknown."
-    if _is_before_sending(error):
-        return TransientError(
-            f"No connection to the provider ({name}): {plain_text(str(error))}", kind="connect"
-        )
-    if isinstance(error, TimeoutError) or "Timeout" in name:
-        return TransientError(
-            f"No complete answer within {timeout_seconds:g} s.{billing}",
-            kind="timeout",
-            is_unknown_money=not is_free,
-        )
-    return TransientError(
-        f"The answer broke off ({name}).{billing}",
-        kind="connection_lost",
-        is_unknown_money=not is_free,
-    )
-
-
-def unreadable(reason: str, *, is_free: bool) -> TransientError:
-    """Return the fault that a 200 stands for which the SDK could not read."""
-    billing = "" if is_free else "; what it cost is unknown"
-    return TransientError(
-        f"The provider answered 200 without a readable answer ({reason}){billing}.",
-        kind="unreadable",
-        status=200,
-        is_unknown_money=not is_free,
-    )
-
-
-_NOTHING_SENT = {
-    "ConnectError",  # httpx2
-    "ConnectTimeout",
-    "InvalidURL",
-    "PoolTimeout",
-    "ProxyError",
-    "UnsupportedProtocol",
-    "ClientConnectorError",  # aiohttp, under a caller's own client
-    "ConnectionTimeoutError",
-    "InvalidUrlClientError",
-}
-_NO_CLIENT = ("client has been closed", "Session is closed", "no running event loop")
-
-
-def _is_before_sending(error: Exception) -> bool:
-    """Compare by name: which HTTP stack a caller's client has is the caller's choice."""
-    if isinstance(error, RuntimeError):
-        return any(words in str(error) for words in _NO_CLIENT)
-    return any(kind.__name__ in _NOTHING_SENT for kind in type(error).__mro__)
-
-
-def _read(status: int, headers: Mapping[str, str], body: bytes) -> _Answer:
-    try:
-        parsed: Any = json.loads(body)
-    except (ValueError, RecursionError):
-        parsed = None
-    first = objects_in(parsed)[:1] or [as_object(parsed)]
-    error = as_object(first[0].get("error"))
-    message = text_of(error.get("message"))
-    if not error:
-        is_text = not body.lstrip().startswith(b"<")
-        message = body[:4096].decode("utf-8", "replace") if is_text else "an HTML page"
-    if status // 100 == 3:  # noqa: PLR2004 - the class of redirects
-        message = f"a redirect to {_host(headers.get('location', ''))}, which is not followed."
-    return _Answer(
-        status=status,
-        word=text_of(error.get("status")),
-        message=plain_text(message, _MAX_READ_CHARACTERS),
-        details=tuple(objects_in(error.get("details"))),
-        retry_after_header=headers.get("retry-after", ""),
-    )
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "the same host"
-    except ValueError:
-        return "an invalid address"
-
-
-def _seconds(value: object) -> float | None:
-    if not isinstance(value, str | int | float):
+def fault_of_reply(reply: Reply) -> Fault | None:
+    """Return what a complete answer lacks; `None` if it holds an image, sound or not."""
+    if reply.images:
         return None
-    try:
-        seconds = float(str(value).strip().removesuffix("s"))
-    except ValueError:
-        return None
-    if math.isnan(seconds) or seconds < 0:
-        return None
-    return min(seconds, MAX_RETRY_AFTER_SECONDS)
+    if reply.block_reason or reply.finish_reason in _PROHIBITED:
+        return REFUSED
+    return UNSAFE if reply.finish_reason == "IMAGE_SAFETY" else EMPTY

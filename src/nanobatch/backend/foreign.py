@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-__all__ = ["Json", "as_object", "objects_in", "plain_text", "text_of"]
+__all__ = ["Json", "as_object", "objects_in", "plain_text", "shown_text", "text_of"]
 
 Json = dict[str, Any]
 
@@ -30,6 +30,11 @@ def text_of(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:
     if not isinstance(value, str):
         return ""
     return value[:limit].encode("utf-8", "backslashreplace").decode("utf-8")[:limit]
+
+
+def shown_text(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:
+    """Return a JSON string that a terminal can show: no control characters but line ends."""
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text_of(value, limit))
 
 
 def plain_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:

@@ -14,9 +14,14 @@ from pydantic import SecretStr, ValidationError
 
 from nanobatch.backend.address import checked, origin, proxy_for
 from nanobatch.backend.answer import read_answer
-from nanobatch.backend.faults import fault_of_answer, fault_of_exception, unreadable
 from nanobatch.backend.foreign import as_object, plain_text, text_of
-from nanobatch.errors import BadRequestError, ConfigError, MissingKeyError, ProviderError
+from nanobatch.backend.translate import (
+    fault_of_answer,
+    fault_of_exception,
+    not_sent,
+    unreadable,
+)
+from nanobatch.errors import ConfigError, MissingKeyError, ProviderError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -172,7 +177,7 @@ class Gemini:
         if kept:
             return kept[-1]  # it is here and paid for, whatever happened after
         # Raised out here: a context would carry the SDK's request along, and with it the key.
-        raise fault or unreadable("no body", is_free=False)
+        raise fault or unreadable("no body")
 
     def _opened(self) -> genai.Client:
         if self._client is None:
@@ -272,10 +277,7 @@ def _translated(error: Exception, seconds: float, *, is_free: bool = False) -> P
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return unreadable(type(error).__name__, is_free=is_free)
     if isinstance(error, ValueError | TypeError):
-        return BadRequestError(
-            f"The SDK refused the request before sending it: {_complaint(error)}",
-            kind="bad_request",
-        )
+        return not_sent(_complaint(error))
     return fault_of_exception(error, timeout_seconds=seconds, is_free=is_free)
 
 

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 import httpx2
 
-from nanobatch.backend.faults import fault_of_answer
-from nanobatch.errors import TransientError
+from nanobatch.backend.translate import compressed, fault_of_answer, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -93,12 +92,7 @@ async def _read(response: httpx2.Response) -> bytes:
     if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
         if not is_ok:
             return b""  # the status says enough
-        raise TransientError(
-            "The answer is compressed although identity was asked for; its cost is unknown.",
-            kind="protocol",
-            status=_OK,
-            is_unknown_money=True,
-        )
+        raise compressed()
     cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
     body = bytearray()
     async with aclosing(response.aiter_raw()) as chunks:
@@ -108,10 +102,5 @@ async def _read(response: httpx2.Response) -> bytes:
                 continue
             if not is_ok:
                 break  # an error is an error after 64 KiB of it
-            raise TransientError(
-                f"The answer is larger than {cap // 1024**2} MiB; its cost is unknown.",
-                kind="too_large",
-                status=_OK,
-                is_unknown_money=True,
-            )
+            raise too_large(cap)
     return bytes(body)

@@ -42,3 +42,7 @@ class Answer:
         if not seconds >= 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds}.")
         return replace(self, wait_seconds=self.wait_seconds + seconds)
+
+    def with_headers(self, *headers: tuple[str, str]) -> Answer:
+        """Return the same answer with further HTTP headers."""
+        return replace(self, headers=(*self.headers, *headers))

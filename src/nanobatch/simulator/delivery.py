@@ -19,7 +19,9 @@ __all__ = [
     "drip",
     "endless",
     "gzipped",
+    "interim_flood",
     "reset",
+    "reset_in_body",
     "slow",
     "stall",
     "stall_in_body",
@@ -28,6 +30,7 @@ __all__ = [
 
 _LAST_BYTES = 512
 _PIECES = 20
+_EARLY_HINTS = 103
 
 
 class Landing(Protocol):
@@ -83,6 +86,18 @@ def cut(fraction: float) -> Delivery:
         await exchange.send(memoryview(message.body)[: int(len(message.body) * fraction)])
         landing(answered=False)
         exchange.line.close()
+
+    return deliver
+
+
+def reset_in_body(fraction: float) -> Delivery:
+    """Announce the whole body, write a part of it, break the connection with a TCP reset."""
+
+    async def deliver(exchange: Exchange, message: Message, landing: Landing) -> None:
+        await exchange.start(message)
+        await exchange.send(memoryview(message.body)[: int(len(message.body) * fraction)])
+        landing(answered=False)
+        exchange.line.reset()
 
     return deliver
 
@@ -148,6 +163,15 @@ def stall_in_body(fraction: float) -> Delivery:
         landing(answered=False)
 
     return deliver
+
+
+async def interim_flood(exchange: Exchange, message: Message, landing: Landing) -> None:  # noqa: ARG001
+    """Write interim answers until the client leaves."""
+    try:
+        while True:
+            await exchange.interim(_EARLY_HINTS)
+    finally:
+        landing(answered=False)
 
 
 async def reset(exchange: Exchange, message: Message, landing: Landing) -> None:  # noqa: ARG001

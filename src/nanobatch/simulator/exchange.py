@@ -120,6 +120,12 @@ class Exchange:
         event = h11.Response(status_code=message.status, headers=headers, reason=reason)
         await self._write(self._http.send(event))
 
+    async def interim(self, status: int) -> None:
+        """Write a 1xx answer, after which the real one may follow."""
+        await self._write(
+            self._http.send(h11.InformationalResponse(status_code=status, headers=[]))
+        )
+
     async def send(self, content: bytes | memoryview) -> None:
         """Write a piece of the body."""
         event = h11.Data(data=content)  # type: ignore[arg-type]  # any buffer will do

@@ -101,7 +101,7 @@ def image_usage(
 def text_usage(seed: int, call: Call, drawer: Drawer, prompt: PromptTokens, *, text: str) -> Usage:
     """Return the usage of an answer that is only text; an empty one still thought."""
     thoughts = _thoughts(seed, call, drawer)
-    tokens = -(-len(text.encode()) // _BYTES_PER_TOKEN)
+    tokens = -(-len(text.encode("utf-8", "surrogatepass")) // _BYTES_PER_TOKEN)
     wire: dict[str, Any] = {
         "promptTokenCount": prompt.total,
         "totalTokenCount": prompt.total + tokens + thoughts,

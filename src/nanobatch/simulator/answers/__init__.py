@@ -16,17 +16,22 @@ from nanobatch.simulator.answers.errors import (
     rate_limited,
     redirect,
     spend_limit,
+    withdrawn,
 )
 from nanobatch.simulator.answers.faults import (
+    altered,
     close,
     cut,
     drip,
     empty_body,
     endless_body,
     gzipped,
+    interim_flood,
     json_value,
+    no_content,
     not_json,
     reset,
+    reset_in_body,
     slow,
     stall,
     stall_in_body,
@@ -57,6 +62,7 @@ from nanobatch.simulator.answers.refusals import (
 )
 
 __all__ = [
+    "altered",
     "animated",
     "bad_base64",
     "blocked",
@@ -75,10 +81,12 @@ __all__ = [
     "gzipped",
     "image",
     "image_refused",
+    "interim_flood",
     "internal",
     "invalid_key",
     "json_value",
     "mislabelled",
+    "no_content",
     "no_credit",
     "no_image",
     "not_found",
@@ -91,6 +99,7 @@ __all__ = [
     "rate_limited",
     "redirect",
     "reset",
+    "reset_in_body",
     "several_images",
     "slow",
     "spend_limit",
@@ -103,5 +112,6 @@ __all__ = [
     "truncated_image",
     "truncated_json",
     "unknown_finish_reason",
+    "withdrawn",
     "without_usage",
 ]

@@ -28,6 +28,7 @@ __all__ = [
     "rate_limited",
     "redirect",
     "spend_limit",
+    "withdrawn",
 ]
 
 _METRIC = "generativelanguage.googleapis.com"
@@ -126,6 +127,11 @@ def not_found() -> Answer:
         404,
         lambda studio: problem.model_not_found(studio.call.model, version=studio.call.api_version),
     )
+
+
+def withdrawn() -> Answer:
+    """404: the model has been retired."""
+    return _of(404, lambda studio: problem.model_withdrawn(studio.call.model))
 
 
 def overloaded() -> Answer:

@@ -6,22 +6,30 @@ Every 200 here is billed as one image: Google drew it, whatever became of it.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from nanobatch.simulator import delivery
 from nanobatch.simulator.answer import Answer
 from nanobatch.simulator.answers.images import image
 from nanobatch.simulator.studio import Content, Studio
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
 __all__ = [
+    "altered",
     "close",
     "cut",
     "drip",
     "empty_body",
     "endless_body",
     "gzipped",
+    "interim_flood",
     "json_value",
+    "no_content",
     "not_json",
     "reset",
+    "reset_in_body",
     "slow",
     "stall",
     "stall_in_body",
@@ -32,6 +40,11 @@ __all__ = [
 def empty_body() -> Answer:
     """200 with a body of 0 bytes."""
     return _billed(b"")
+
+
+def no_content() -> Answer:
+    """204: a success that says nothing."""
+    return replace(_billed(b""), status=204)
 
 
 def not_json() -> Answer:
@@ -45,20 +58,30 @@ def json_value(text: str = "null") -> Answer:
     return _billed(text.encode())
 
 
-def truncated_json() -> Answer:
-    """200, complete as HTTP, with the second half of its JSON missing."""
-    good = image()
+def altered(change: Callable[[bytes], bytes], of: Answer | None = None) -> Answer:
+    """A good image, or another answer, whose body is changed on the way; its cost is not.
+
+    Args:
+        change: Makes another body of the right one; called once per answer, in a worker thread.
+        of: The answer to change.
+    """
+    given = of or image()
 
     def compose(studio: Studio) -> Content:
-        content = good.compose(studio)
-        return replace(content, body=content.body[: len(content.body) // 2])
+        content = given.compose(studio)
+        return replace(content, body=change(content.body))
 
-    return replace(good, compose=compose)
+    return replace(given, compose=compose)
 
 
-def endless_body() -> Answer:
-    """200 with a body that goes on until the client leaves."""
-    return replace(_billed(b'{"candidates": ['), deliver=delivery.endless)
+def truncated_json() -> Answer:
+    """200, complete as HTTP, with the second half of its JSON missing."""
+    return altered(lambda body: body[: len(body) // 2])
+
+
+def endless_body(of: Answer | None = None) -> Answer:
+    """200, or another answer, with a body that goes on until the client leaves."""
+    return replace(of or _billed(b'{"candidates": ['), deliver=delivery.endless)
 
 
 def gzipped(of: Answer | None = None) -> Answer:
@@ -69,6 +92,11 @@ def gzipped(of: Answer | None = None) -> Answer:
 def cut(fraction: float = 0.5, of: Answer | None = None) -> Answer:
     """A good image, or another answer, of which a fraction arrives before the connection closes."""
     return replace(of or image(), deliver=delivery.cut(_checked(fraction)))
+
+
+def reset_in_body(fraction: float = 0.5, of: Answer | None = None) -> Answer:
+    """A good image, or another answer, in the middle of which comes a TCP reset."""
+    return replace(of or image(), deliver=delivery.reset_in_body(_checked(fraction)))
 
 
 def slow(seconds: float, of: Answer | None = None) -> Answer:
@@ -99,6 +127,11 @@ def close(*, billed: bool = False) -> Answer:
 def stall(*, billed: bool = False) -> Answer:
     """No answer at all, until the client leaves or the simulator closes."""
     return replace(_unanswered(billed=billed), deliver=delivery.stall)
+
+
+def interim_flood() -> Answer:
+    """103 Early Hints again and again, until the client leaves."""
+    return replace(_unanswered(billed=False), deliver=delivery.interim_flood)
 
 
 def _billed(body: bytes) -> Answer:
