@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -75,3 +76,23 @@ async def test_a_filter_that_writes_pixels_directly_is_told_not_to(tmp_path: Pat
         "Filter paint raised ValueError: image is readonly"
     ]
     assert states(tmp_path) == {"staged": 1}
+
+
+async def test_a_filter_that_leaves_the_program_ends_its_verdict_only(tmp_path: Path) -> None:
+    def leave(candidate: Candidate) -> bool:
+        if candidate.job.id == "a":
+            sys.exit("enough")
+        return True
+
+    async def leave_later(candidate: Candidate) -> bool:
+        return leave(candidate)
+
+    async with simulator() as server:
+        jobs = [Job(id="a", prompt="a fox"), Job(id="b", prompt="a hen")]
+        result = await pipeline_on(server, tmp_path, filters=[leave, leave_later]).run(jobs)
+
+    assert result.jobs["a"].status is JobStatus.PENDING
+    assert result.jobs["b"].status is JobStatus.DONE
+    assert [failure.message for failure in result.failures] == [
+        "Filter leave raised SystemExit: enough"
+    ]

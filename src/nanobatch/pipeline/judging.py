@@ -166,7 +166,7 @@ class Judge:
             return False
         except (FilterFailed, RunStopped, CheckpointError):
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # a filter may leave, the run does not
             raise FilterFailed(name, _sentence(name, error)) from error
         finally:
             candidate.forget_changes()
@@ -263,5 +263,5 @@ class Judge:
         await self._store.commit(lambda db: settle(db, settlement))
 
 
-def _sentence(name: str, error: Exception) -> str:
+def _sentence(name: str, error: BaseException) -> str:
     return f"Filter {name} raised {type(error).__name__}: {error}"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nanobatch.backend.faults import EMPTY, REFUSED, UNSAFE, fault_of_reply
 from nanobatch.candidate import Candidate
 from nanobatch.checkpoint import InHand
 from nanobatch.checkpoint.changes import NewFailure, NewSlot
@@ -37,12 +38,6 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.progress import JobProgress, Step
 
 __all__ = ["SlotWalker"]
-
-# Source: reference page "Gemini image API: facts" 2.1, collected 2026-11-23, unverified.
-PROHIBITED = frozenset(
-    {"SAFETY", "PROHIBITED_CONTENT", "IMAGE_PROHIBITED_CONTENT", "BLOCKLIST", "SPII"}
-)
-UNSAFE = "IMAGE_SAFETY"
 
 
 class SlotWalker:
@@ -137,14 +132,14 @@ class SlotWalker:
         reply, model_id = answer.reply, slot.row.model_id
         if answer.images:
             return await self._judge_images(slot, answer.images, usage=reply.usage)
-        kind, message = "empty", _what_came(reply)
-        is_refused = bool(reply.block_reason) or reply.finish_reason in PROHIBITED
+        fault, message = fault_of_reply(reply) or EMPTY, _what_came(reply)
+        is_refused = fault is REFUSED
         await self._keeper.fail(
             slot.job,
             NewFailure(
                 job=slot.row.job,
                 slot=slot.row.number,
-                kind="refused" if is_refused else kind,
+                kind=fault.kind,
                 message=message,
                 model_id=model_id,
                 usd_nano=answer.settlement.usd_nano,
@@ -152,7 +147,7 @@ class SlotWalker:
             ),
         )
         verdict = SlotVerdict.REFUSED if is_refused else SlotVerdict.BROKEN
-        return SlotOutcome(verdict, message, is_unsafe=reply.finish_reason == UNSAFE)
+        return SlotOutcome(verdict, message, is_unsafe=fault is UNSAFE)
 
     async def _judge_images(
         self, slot: WalkedSlot, images: tuple[Staged, ...], *, usage: TokenUsage | None
