@@ -1,0 +1,244 @@
+"""The planted bugs: mistakes that were made in other people's software, each a few lines of ours.
+
+Each is a change of the source and the tests that have to fail with it, every one of them for a
+finding of its own. The changed lines have to stand in the source exactly once, so a bug that can
+not be planted any more is noticed.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["PLANTED", "Edit", "PlantedBug"]
+
+EVERY_STEP = "tests/crash/test_every_step.py"
+RANDOM_KILLS = "tests/crash/test_random_kills.py"
+BUDGET_KILLS = "tests/crash/test_budget_under_kills.py"
+SYNCED = "tests/checkpoint/test_what_is_synced.py"
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A replacement in one file of the package."""
+
+    file: str
+    old: str
+    new: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlantedBug:
+    """One mistake."""
+
+    name: str
+    edits: tuple[Edit, ...]
+    caught_by: tuple[str, ...]
+    """Selections of pytest, each of which has to fail."""
+
+
+PLANTED: tuple[PlantedBug, ...] = (
+    PlantedBug(
+        name="the row before the file",
+        edits=(
+            Edit(
+                "pipeline/keeping.py",
+                "name = await anyio.to_thread.run_sync(files.accept, file, "
+                'f"{job.taken.stem}-{nth}")',
+                "name = f\"{job.taken.stem}-{nth}.{file.rpartition('.')[2]}\"",
+            ),
+            Edit(
+                "pipeline/keeping.py",
+                "        await anyio.to_thread.run_sync(files.discard, file)\n",
+                "        await anyio.to_thread.run_sync(\n"
+                '            files.accept, file, f"{job.taken.stem}-{nth}"\n'
+                "        )\n"
+                "        await anyio.to_thread.run_sync(files.discard, file)\n",
+            ),
+        ),
+        caught_by=(EVERY_STEP,),
+    ),
+    PlantedBug(
+        name="no fsync of the folder",
+        edits=(Edit("checkpoint/files.py", "        os.fsync(descriptor)\n", "        pass\n"),),
+        caught_by=(SYNCED,),
+    ),
+    PlantedBug(
+        name="fsync retried",
+        edits=(
+            Edit(
+                "checkpoint/files.py",
+                "            os.fsync(file.fileno())\n",
+                "            try:\n"
+                "                os.fsync(file.fileno())\n"
+                "            except OSError:\n"
+                "                os.fsync(file.fileno())\n",
+            ),
+        ),
+        caught_by=("tests/checkpoint/test_full_disk.py",),
+    ),
+    PlantedBug(
+        name="the budget checked, then added",
+        edits=(
+            Edit("policy/budget.py", "        async with self._line:\n", "        if True:\n"),
+            Edit(
+                "policy/budget.py",
+                "            self.reserved_nano += nano\n",
+                "            await anyio.sleep(0)\n            self.reserved_nano += nano\n",
+            ),
+        ),
+        caught_by=("tests/policy/test_budget.py", BUDGET_KILLS),
+    ),
+    PlantedBug(
+        name="the intent after the request",
+        edits=(
+            Edit(
+                "pipeline/caller.py",
+                "        await self._store.commit(\n            lambda db: begin(\n",
+                "        intent = (\n            lambda db: begin(\n",
+            ),
+            Edit(
+                "pipeline/caller.py",
+                "                return await self._backend.generate(order.request), None\n",
+                "                try:\n"
+                "                    return await self._backend.generate(order.request), None\n"
+                "                finally:\n"
+                "                    await self._store.commit(intent)\n",
+            ),
+        ),
+        caught_by=(EVERY_STEP, RANDOM_KILLS),
+    ),
+    PlantedBug(
+        name="a retry not metered",
+        edits=(
+            Edit(
+                "pipeline/caller.py",
+                "                return await self._backend.generate(order.request), None\n",
+                "                try:\n"
+                "                    return await self._backend.generate(order.request), None\n"
+                "                except TransientError:\n"
+                "                    return await self._backend.generate(order.request), None\n",
+            ),
+        ),
+        caught_by=("tests/pipeline/test_endings.py", RANDOM_KILLS),
+    ),
+    PlantedBug(
+        name="the lock by lockf",
+        edits=(
+            Edit(
+                "checkpoint/lock.py",
+                "    lock = filelock.FileLock(folder / LOCK_FILE, thread_local=False)\n",
+                "    lock = _PosixLock(folder / LOCK_FILE)\n",
+            ),
+            Edit(
+                "checkpoint/lock.py",
+                "def record_owner(",
+                "class _PosixLock:\n"
+                "    def __init__(self, path):\n"
+                "        self.path = path\n"
+                "    def acquire(self, *, blocking):\n"
+                "        import fcntl\n"
+                "        self.file = open(self.path, 'a')\n"
+                "        try:\n"
+                "            fcntl.lockf(self.file, fcntl.LOCK_EX | fcntl.LOCK_NB)\n"
+                "        except OSError:\n"
+                "            raise filelock.Timeout(str(self.path)) from None\n"
+                "    def release(self):\n"
+                "        self.file.close()\n\n\n"
+                "def record_owner(",
+            ),
+        ),
+        caught_by=("tests/checkpoint/test_opening.py",),
+    ),
+    PlantedBug(
+        name="settled on the wrong row",
+        edits=(
+            Edit(
+                "checkpoint/changes.py",
+                '"UPDATE calls SET is_open = 0 WHERE number = ?", (settlement.call,)',
+                '"UPDATE calls SET is_open = 0 WHERE number = "\n'
+                '        "(SELECT min(number) FROM calls WHERE is_open = 1)"',
+            ),
+        ),
+        caught_by=(RANDOM_KILLS,),
+    ),
+    PlantedBug(
+        name="an orphan deleted",
+        edits=(
+            Edit(
+                "checkpoint/files.py",
+                "            path.replace(target)\n",
+                "            path.replace(target) if path.is_dir() else path.unlink()\n",
+            ),
+        ),
+        caught_by=("tests/checkpoint/test_recovering.py",),
+    ),
+    PlantedBug(
+        name="unknown counted as 0",
+        edits=(
+            Edit(
+                "pipeline/caller.py",
+                "outcome, unknown_nano = Outcome.UNKNOWN, worst_nano",
+                "outcome, unknown_nano = Outcome.UNKNOWN, 0",
+            ),
+        ),
+        caught_by=("tests/pipeline/test_endings.py", RANDOM_KILLS),
+    ),
+    # Beyond the ten.
+    PlantedBug(
+        name="a killed call counted as free",
+        edits=(
+            Edit(
+                "checkpoint/recover.py",
+                "                unknown_nano=worst,\n",
+                "                unknown_nano=0,\n",
+            ),
+        ),
+        caught_by=("tests/checkpoint/test_killing.py", EVERY_STEP),
+    ),
+    PlantedBug(
+        name="the name before the bytes",
+        edits=(
+            Edit(
+                "checkpoint/files.py",
+                "            os.fsync(file.fileno())\n        part.replace(path)\n",
+                "            part.replace(path)\n            os.fsync(file.fileno())\n",
+            ),
+        ),
+        caught_by=(SYNCED,),
+    ),
+    PlantedBug(
+        name="acceptance told before it is committed",
+        edits=(
+            Edit(
+                "pipeline/keeping.py",
+                "            return accepted_image(db, files, number)\n",
+                "            image = accepted_image(db, files, number)\n"
+                "            self._emit(ImageAccepted(image=image))\n"
+                "            return image\n",
+            ),
+        ),
+        caught_by=(EVERY_STEP,),
+    ),
+    PlantedBug(
+        name="a paid image not adopted",
+        edits=(
+            Edit(
+                "checkpoint/recover.py",
+                "close_run(db, adopted=_staged_by_call(files))",
+                "close_run(db)",
+            ),
+        ),
+        caught_by=("tests/checkpoint/test_recovering.py",),
+    ),
+    PlantedBug(
+        name="the server's wait ignored",
+        edits=(
+            Edit(
+                "pipeline/caller.py",
+                "at_least(wait, fault.retry_after_seconds)",
+                "at_least(wait, None)",
+            ),
+        ),
+        caught_by=("tests/pipeline/test_waiting_to_retry.py",),
+    ),
+)
