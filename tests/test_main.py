@@ -16,6 +16,7 @@ def test_without_a_command_it_explains_itself_and_fails(
     assert code == 2
     assert "demo" in error
     assert "simulate" in error
+    assert "verify" in error
 
 
 def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) -> None:
@@ -26,6 +27,7 @@ def test_help_has_a_line_for_each_command(capsys: pytest.CaptureFixture[str]) ->
     assert ended.value.code == 0
     assert "demo make a batch of wallpapers" in shown
     assert "simulate serve a local Gemini" in shown
+    assert "verify check a checkpoint, and repair what can be repaired" in shown
 
 
 def test_an_unknown_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
@@ -37,7 +39,8 @@ def test_an_unknown_command_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.parametrize(
-    ("command", "option"), [("demo", "--concurrency N"), ("simulate", "--accept-rate")]
+    ("command", "option"),
+    [("demo", "--concurrency N"), ("simulate", "--accept-rate"), ("verify", "--forget-missing")],
 )
 def test_options_go_to_the_command(
     capsys: pytest.CaptureFixture[str], command: str, option: str

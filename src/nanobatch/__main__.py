@@ -1,4 +1,4 @@
-"""The command line: `python -m nanobatch demo` and `python -m nanobatch simulate`."""
+"""The command line: `python -m nanobatch demo`, `simulate` and `verify`."""
 
 from __future__ import annotations
 
@@ -27,9 +27,16 @@ def _simulate(arguments: Sequence[str]) -> int:
     return simulator.main(arguments)
 
 
+def _verify(arguments: Sequence[str]) -> int:
+    from nanobatch.checkpoint import command  # noqa: PLC0415 - as above
+
+    return command.main(arguments)
+
+
 _COMMANDS: dict[str, tuple[str, Callable[[Sequence[str]], int]]] = {
     "demo": ("make a batch of wallpapers and say what each accepted image costs", _demo),
     "simulate": ("serve a local Gemini that draws, bills and costs nothing", _simulate),
+    "verify": ("check a checkpoint, and repair what can be repaired", _verify),
 }
 
 

@@ -115,6 +115,16 @@ class Story:
         )
         return number, call
 
+    def begin_judging(self, slot: int) -> tuple[int, int]:
+        """Write the intent of a paid judgement; return slot and call."""
+        call = self.store.new_call()
+        self.write(
+            lambda db: begin(
+                db, call=call, slot=slot, worst_nano=WORST, kind=LineKind.JUDGE, new=None
+            )
+        )
+        return slot, call
+
     def settle(
         self,
         taken: TakenJob,
@@ -162,7 +172,14 @@ class Story:
         self.settle(taken, slot, call, rows=rows)
         return Drawn(slot=slot, call=call, row=rows[0])
 
-    def reject(self, drawn: Drawn, reason: str, *, state: SlotState = SlotState.REJECTED) -> None:
+    def reject(
+        self,
+        drawn: Drawn,
+        reason: str,
+        *,
+        state: SlotState = SlotState.REJECTED,
+        file: str | None = None,
+    ) -> None:
         def change(db: sqlite3.Connection) -> None:
             judge(
                 db,
@@ -170,6 +187,7 @@ class Story:
                 state=CandidateState.REJECTED,
                 filter_name="eye",
                 reason=reason,
+                file=file,
             )
             set_slot(db, drawn.slot, state)
 
@@ -191,7 +209,9 @@ class Story:
         """Accept a candidate that has just passed; return its path."""
         number = taken.next_number if nth is None else nth
         taken.next_number = number + 1
-        name = self.store.files.accept(drawn.staged, f"{taken.stem}-{number}")
+        name = self.store.files.accept(
+            drawn.staged, f"{taken.stem}-{number}", sha256=drawn.row.sha256
+        )
 
         def change(db: sqlite3.Connection) -> None:
             self._passed(db, drawn, score)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 LARGE = png() + random.Random(1).randbytes(400_000)
 
 
-def _limit_files_to(size_bytes: int) -> None:
+def limit_files_to(size_bytes: int) -> None:
     """Let no file of this process grow beyond a size, as a full disk would (errno EFBIG)."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, resource.RLIM_INFINITY))
 
@@ -50,7 +50,7 @@ async def test_a_ledger_that_cannot_grow_is_an_error_and_keeps_what_was_accepted
         async with Checkpoint.open(folder) as checkpoint:
             story = Story(checkpoint.store)
             taken = story.take(job(want=5000), run=1)
-            _limit_files_to((folder / "ledger.sqlite").stat().st_size + 3 * 4096)
+            limit_files_to((folder / "ledger.sqlite").stat().st_size + 3 * 4096)
             with pytest.raises(CheckpointError, match="could not be written") as refused:
                 _accept_many(story, taken, told)
             assert "Nothing that was saved before is lost" in str(refused.value)
@@ -83,7 +83,7 @@ async def test_an_image_that_does_not_fit_is_an_error_and_its_call_stays_unknown
             story = Story(checkpoint.store)
             taken = story.take(job(want=2), run=1)
             story.accept(taken, story.draw(taken))
-            _limit_files_to(300_000)
+            limit_files_to(300_000)
             _, call = story.begin(taken)
             with pytest.raises(CheckpointError, match=r"The disk refused an image file in .*stag"):
                 story.stage(call, LARGE)

@@ -218,7 +218,8 @@ async def test_a_rejected_file_that_somebody_removed_is_no_reason_to_stop(
     story.store.files.keep_rejected(drawn.row.file)
     story.store.files.discard(drawn.staged)
 
-    assert story.store.files.read(drawn.staged) is None
+    with pytest.raises(CheckpointError, match="is missing since it was paid for"):
+        story.store.files.read(drawn.staged, sha256=drawn.row.sha256)
     assert list((tmp_path / "rejected").iterdir()) == []
 
 

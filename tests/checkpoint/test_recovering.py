@@ -95,7 +95,7 @@ async def test_an_accepted_name_without_a_row_goes_and_the_staged_one_stays(tmp_
     def work(story: Story) -> None:
         taken = story.take(job(), run=1)
         drawn = story.draw(taken, png(6))
-        story.store.files.accept(drawn.staged, f"{taken.stem}-1")
+        story.store.files.accept(drawn.staged, f"{taken.stem}-1", sha256=drawn.row.sha256)
 
     _killed(tmp_path, work)
     assert _files(tmp_path / "images") == ["fox-1.png"]
@@ -285,7 +285,7 @@ async def test_closing_properly_settles_what_is_in_flight_and_adopts_its_image(
         _, call = story.begin(taken)
         story.stage(call, png(8))  # and the settlement could not be written
         linked = story.draw(taken)
-        story.store.files.accept(linked.staged, "fox-1")  # nor could this row
+        story.store.files.accept(linked.staged, "fox-1", sha256=linked.row.sha256)  # nor its row
 
     with Checkpoint.read(tmp_path) as reader:
         lines = [line for line in reader.ledger() if line.kind is LineKind.CALL]

@@ -127,6 +127,25 @@ def test_judgements_are_other_money() -> None:
     assert totals.spend_usd == Decimal("0.0376")
 
 
+def test_an_accepted_image_that_is_lost_is_accepted_no_more_and_its_cost_stays() -> None:
+    lost = line(LineKind.LOST, job_id="fox", slot=1)
+    lines = [
+        want("fox", 2),
+        call(1, Outcome.BILLED, usd="0.0336"),
+        call(2, Outcome.BILLED, slot=2, usd="0.0336"),
+        accepted("fox", 1),
+        accepted("fox", 2),
+        lost,
+    ]
+
+    totals = LedgerTotals.of(lines)
+    twice = LedgerTotals.of([*lines, lost])
+
+    assert (totals.slots, totals.accepted, totals.delivered) == (2, 1, 1)
+    assert totals.spend_usd == Decimal("0.0672")
+    assert twice == totals
+
+
 def test_a_slot_is_accepted_at_most_once() -> None:
     totals = LedgerTotals.of([want("fox", 2), accepted("fox", 7), accepted("fox", 7)])
 

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nanobatch.checkpoint.audit import is_closed_well
 from nanobatch.checkpoint.changes import Settlement, settle
-from nanobatch.checkpoint.files import ImageFiles, create_folder
+from nanobatch.checkpoint.descriptors import RESERVE
+from nanobatch.checkpoint.files import ImageFiles, create_folder, disk_errors
 from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.reading import CheckpointReader
 from nanobatch.checkpoint.recover import close_run, is_tidy, recover
+from nanobatch.checkpoint.repair import repair
 from nanobatch.checkpoint.schema import DATABASE, check_integrity, connect_writing
 from nanobatch.checkpoint.store import Store
 from nanobatch.checkpoint.writer import Writer
@@ -28,6 +31,8 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     import filelock
+
+    from nanobatch.checkpoint.records import RepairReport
 
 __all__ = ["Checkpoint"]
 
@@ -69,6 +74,25 @@ class Checkpoint(CheckpointReader):
         """
         return CheckpointReader(Path(location).absolute())
 
+    @staticmethod
+    def repair(location: str | Path, *, forget_missing: bool = False) -> RepairReport:
+        """Put right what can be put right, and verify the result; nothing is ever deleted.
+
+        Missing and edited files come back if their bytes lie anywhere in the folder, rows follow
+        the ledger again, and of a damaged database every readable row moves to a new one. Lost
+        money counts as unknown, at its worst case. Interrupted at any point, it can be run again.
+
+        Args:
+            location: The checkpoint's folder.
+            forget_missing: Whether to give up images whose files are nowhere: their jobs get new
+                ones drawn, what the old ones cost stays, and the ledger says that they are lost.
+
+        Raises:
+            CheckpointLockedError: A run is writing to it.
+            CheckpointError: There is no checkpoint, another version made it, or the disk refused.
+        """
+        return repair(Path(location).absolute(), gives_up_missing=forget_missing)
+
     def settle(self, call: int, usd: Decimal | str | float, reason: str) -> None:
         """Settle unknown money by hand, for instance after a look at the provider's bill.
 
@@ -100,6 +124,7 @@ class Checkpoint(CheckpointReader):
         finally:
             self.close_reading()
             self.store.writer.close()
+            RESERVE.let_go()
             self._lock.release()
 
 
@@ -107,7 +132,8 @@ def _open(location: Path) -> Checkpoint:
     root = location.absolute()
     create_folder(root)
     lock = acquire_lock(root)
-    with _undo(lock.release):
+    RESERVE.hold()
+    with _undo(lock.release), _undo(RESERVE.let_go):
         files = ImageFiles(root)
         files.create()
         _refuse_images_without_ledger(files)
@@ -115,7 +141,7 @@ def _open(location: Path) -> Checkpoint:
         with _undo(connection.close):
             writer = Writer(connection, root)
             writer.commit_now(record_owner)
-            if not writer.commit_now(_was_closed):
+            if not writer.commit_now(is_closed_well):
                 check_integrity(connection, root)
                 writer.commit_now(lambda db: recover(db, files))
             writer.commit_now(lambda db: _write_is_clean(db, is_clean=False))
@@ -125,17 +151,14 @@ def _open(location: Path) -> Checkpoint:
 def _refuse_images_without_ledger(files: ImageFiles) -> None:
     """Refuse a folder whose ledger is gone: a new one would take its images for strangers'."""
     database = files.root / DATABASE
-    if not (database.is_file() and database.stat().st_size) and files.hold_images():
+    with disk_errors(files.root, files.root):
+        is_gone = not (database.is_file() and database.stat().st_size)
+    if is_gone and files.hold_images():
         raise CheckpointError(
             f"{files.root} holds images, but its {DATABASE} is missing or empty: put it back, or "
             "use another folder.",
             path=files.root,
         )
-
-
-def _was_closed(db: sqlite3.Connection) -> bool:
-    row = db.execute("SELECT value FROM meta WHERE key = 'is_clean'").fetchone()
-    return row is None or row[0] == "1"
 
 
 def _finish(db: sqlite3.Connection, files: ImageFiles) -> None:

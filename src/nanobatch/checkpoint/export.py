@@ -56,7 +56,11 @@ def export_images(images: Iterable[AcceptedImage], path: Path, *, base: Path) ->
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        raise CheckpointError(f"Cannot export to {path}: {error}.", path=path) from error
+        raise CheckpointError(
+            f"Cannot export to {path}: {error.strerror or error}. The checkpoint is untouched: "
+            "make room there, or export to another folder.",
+            path=path,
+        ) from error
     finally:
         with suppress(OSError):  # it is there only if something went wrong
             part.unlink(missing_ok=True)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import stat
 import unicodedata
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.descriptors import RESERVE
+from nanobatch.checkpoint.trouble import advice
 from nanobatch.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -22,13 +25,23 @@ __all__ = [
     "disk_errors",
     "distinct_stem",
     "file_stem",
+    "is_plain",
+    "link",
+    "sha256_of",
     "stem_key",
+    "sync_file",
+    "sync_folder",
+    "write_durably",
 ]
 
 MAX_STEM_BYTES = 150
+CHUNK_BYTES = 1 << 20
 _SAFE = frozenset("-_. ")
+_LEADS_AWAY = frozenset("/\\\0")
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS})
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
+# A link somebody put in a file's place is not the file; a pipe must not make us wait.
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 
 
 class ImageFiles:
@@ -54,7 +67,7 @@ class ImageFiles:
 
     def hold_images(self) -> bool:
         """Return whether there is any file in `staging/` or `images/`."""
-        with disk_errors(self.root):
+        with disk_errors(self.root, self.root):
             return any(any(folder.iterdir()) for folder in (self.staging, self.images))
 
     def stage(self, names: dict[str, bytes]) -> None:
@@ -63,46 +76,74 @@ class ImageFiles:
         Raises:
             CheckpointError: The disk refused.
         """
-        with disk_errors(self.staging):
+        with disk_errors(self.staging, self.root):
             for name, content in names.items():
                 write_durably(self.staging / name, content)
             sync_folder(self.staging)
 
-    def accept(self, staged: str, name: str) -> str:
+    def accept(self, staged: str, name: str, *, sha256: str) -> str:
         """Give a candidate's file its name in `images/`, durably, and return that name.
 
         The old name stays until the row is written. A file that has the new name already and is
-        not this one is left alone: the name then gets a number.
+        not this one is left alone: the name then gets a number. All of it is read first: size and
+        time of a file do not say that nobody edited it, and a hash takes milliseconds.
 
         Args:
             staged: Path of the candidate inside the checkpoint's folder.
             name: The name without its extension, which is the candidate's.
+            sha256: Hex digest in the candidate's row.
 
         Raises:
-            CheckpointError: The disk refused.
+            CheckpointError: The disk refused, or the file is not the one that was paid for.
         """
-        source = self.root / staged
-        with disk_errors(self.images):
+        source = self._locate(staged)
+        with disk_errors(self.images, self.root):
+            if sha256_of(source) != sha256:
+                raise self._not_the_one(staged)
             target = next(
                 target
                 for target in (self.images / f"{stem}{source.suffix}" for stem in _stems(name))
                 if not target.exists() or target.samefile(source)
             )
             if not target.exists():
-                _link(source, target)
+                link(source, target)
             sync_folder(self.images)
         return target.name
 
     def discard(self, path: str) -> None:
         """Remove the file of a candidate that is not needed any more, or its second name."""
-        with disk_errors(self.root):
-            (self.root / path).unlink(missing_ok=True)
+        with disk_errors(self.root, self.root):
+            self._locate(path).unlink(missing_ok=True)
 
-    def read(self, path: str) -> bytes | None:
-        """Return the bytes of a candidate; `None` if somebody removed its file."""
-        with disk_errors(self.root):
-            file = self.root / path
-            return file.read_bytes() if file.is_file() else None
+    def read(self, path: str, *, sha256: str) -> bytes:
+        """Return the bytes of a candidate, which are those that were paid for.
+
+        Raises:
+            CheckpointError: The file is missing or was changed, or the disk refused.
+        """
+        with disk_errors(self.root, self.root):
+            try:
+                content = self._locate(path).read_bytes()
+            except (FileNotFoundError, IsADirectoryError):
+                raise self._not_the_one(path, "is missing") from None
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise self._not_the_one(path)
+        return content
+
+    def _locate(self, path: str) -> Path:
+        """Return where a file of a row lies: a row somebody edited leads nowhere else."""
+        folder, _, name = path.partition("/")
+        if not is_plain(name):
+            raise self._not_the_one(path, "got another name")
+        return self.root / folder / name
+
+    def _not_the_one(self, path: str, fault: str = "was changed") -> CheckpointError:
+        return CheckpointError(
+            f"The file {path} of the checkpoint {self.root} {fault} since it was paid for, so it "
+            "cannot be used. Everything else is safe: put the file back, or run `nanobatch verify "
+            f"--repair {self.root}`; with `--forget-missing` a new one is drawn.",
+            path=self.root / path,
+        )
 
     def folder_of(self, *, is_judged_bad: bool) -> Path:
         """Return where the file of a candidate lies that is not accepted."""
@@ -114,23 +155,23 @@ class ImageFiles:
         A file that somebody removed from `staging/` is not kept.
         """
         create_folder(self.rejected)
-        with disk_errors(self.rejected):
+        with disk_errors(self.rejected, self.root):
             source, target = self.staging / name, self.rejected / name
             if source.exists() and not target.exists():
-                _link(source, target)
+                link(source, target)
             sync_folder(self.rejected)
 
     def set_aside(self, call: int, body: bytes) -> None:
         """Keep the raw body of a paid answer that nobody could read."""
         create_folder(self.quarantine)
-        with disk_errors(self.quarantine):
+        with disk_errors(self.quarantine, self.root):
             write_durably(self.quarantine / f"{call}.bin", body)
             sync_folder(self.quarantine)
 
-    def lose(self, path: Path) -> None:
-        """Move a file no row knows to `lost+found/`, under a free name."""
+    def lose(self, path: Path) -> Path:
+        """Move a file no row knows to `lost+found/`, under a free name; return its new path."""
         create_folder(self.lost_and_found)
-        with disk_errors(self.lost_and_found):
+        with disk_errors(self.lost_and_found, self.root):
             target = next(
                 target
                 for target in (
@@ -140,6 +181,8 @@ class ImageFiles:
             )
             path.replace(target)
             sync_folder(self.lost_and_found)
+            sync_folder(path.parent)
+            return target
 
 
 def create_folder(folder: Path) -> None:
@@ -155,7 +198,9 @@ def create_folder(folder: Path) -> None:
             sync_folder(one.parent)
     except OSError as error:
         raise CheckpointError(
-            f"The folder {folder} cannot be created: {error.strerror or error}.", path=folder
+            f"The folder {folder} cannot be created: {error.strerror or error}. "
+            f"{advice(error, folder)}",
+            path=folder,
         ) from error
 
 
@@ -185,6 +230,11 @@ def file_stem(job_id: str) -> str:
     return kept
 
 
+def is_plain(name: str) -> bool:
+    """Return whether a name can only be a file in the folder it is looked up in."""
+    return name not in ("", ".", "..") and not _LEADS_AWAY.intersection(name)
+
+
 def stem_key(stem: str) -> str:
     """Return what two stems share when some file system takes them for the same name."""
     return unicodedata.normalize("NFKC", stem).casefold()
@@ -200,24 +250,70 @@ def _digest(job_id: str) -> str:
 
 
 def write_durably(path: Path, content: bytes) -> None:
-    """Write a file so that its name never shows less than all of its bytes."""
+    """Write a file so that its name never shows less than all of its bytes.
+
+    Every step is one function of `os`, which is where tests let it fail. An fsync that failed is
+    not tried again: the system may have dropped the bytes and then call the second one a success.
+    """
     part = path.with_name(f"{path.name}.part")
     try:
-        with part.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
+        descriptor = _open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        try:
+            _write_all(descriptor, content)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
         part.replace(path)
     except OSError:
-        part.unlink(missing_ok=True)
+        with suppress(OSError):  # the first error says more
+            part.unlink(missing_ok=True)
         raise
+
+
+def _write_all(descriptor: int, content: bytes) -> None:
+    """Write every byte; the system may take fewer at a time."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def _open(path: Path, flags: int) -> int:
+    """Open a plain file, with the reserve if too many are open."""
+    return RESERVE.patiently(lambda: os.open(path, flags | _PLAIN, 0o666))
+
+
+def sha256_of(path: Path) -> str:
+    """Return the hex digest of a plain file's bytes.
+
+    Raises:
+        OSError: It cannot be read; a symbolic link is not followed.
+    """
+    descriptor = _open(path, os.O_RDONLY)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a plain file")
+        digest = hashlib.sha256()
+        while chunk := os.read(descriptor, CHUNK_BYTES):
+            digest.update(chunk)
+        return digest.hexdigest()
+    finally:
+        os.close(descriptor)
+
+
+def sync_file(path: Path) -> None:
+    """Make the bytes of a file durable that another process has written."""
+    descriptor = _open(path, os.O_RDWR if os.name == "nt" else os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(folder: Path) -> None:
     """Make the names in a folder durable."""
     if os.name == "nt":
         return  # Windows has no such call; NTFS journals names by itself
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    descriptor = _open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     except OSError as error:
@@ -227,7 +323,8 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _link(source: Path, target: Path) -> None:
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name, or a copy where the file system has no links."""
     try:
         target.hardlink_to(source)
     except OSError as error:
@@ -237,8 +334,12 @@ def _link(source: Path, target: Path) -> None:
 
 
 @contextmanager
-def disk_errors(folder: Path) -> Generator[None]:
+def disk_errors(folder: Path, root: Path) -> Generator[None]:
     """Turn what the disk refuses into a sentence.
+
+    Args:
+        folder: Where it refused.
+        root: The checkpoint's folder, for the advice.
 
     Raises:
         CheckpointError: Instead of an `OSError`.
@@ -247,7 +348,7 @@ def disk_errors(folder: Path) -> Generator[None]:
         yield
     except OSError as error:
         raise CheckpointError(
-            f"The disk refused an image file in {folder}: {error.strerror or error}. What was "
-            "accepted before is safe; make room or repair the folder, and run again.",
+            f"The disk refused an image file in {folder}: {error.strerror or error}. "
+            f"{advice(error, root)}",
             path=folder,
         ) from error

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import filelock
 
 from nanobatch.checkpoint.schema import connect_reading
+from nanobatch.checkpoint.trouble import advice
 from nanobatch.errors import CheckpointError, CheckpointLockedError
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def acquire_lock(folder: Path) -> filelock.BaseFileLock:
         ) from None
     except (OSError, NotImplementedError) as error:
         raise CheckpointError(
-            f"The folder {folder} cannot be locked: {error}.", path=folder
+            f"The folder {folder} cannot be locked: {error}. {advice(error, folder)}", path=folder
         ) from error
     return lock
 

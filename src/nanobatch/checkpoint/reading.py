@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.files import ImageFiles
@@ -25,6 +24,7 @@ from nanobatch.checkpoint.rows import (
     spend_of,
 )
 from nanobatch.checkpoint.schema import connect_reading
+from nanobatch.checkpoint.trouble import database_errors, row_errors
 from nanobatch.checkpoint.verify import verify
 from nanobatch.cost import CostModel
 from nanobatch.errors import CheckpointError
@@ -32,7 +32,8 @@ from nanobatch.job import Job
 from nanobatch.models import Tier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    import sqlite3
+    from collections.abc import Callable, Iterator
     from types import TracebackType
 
     from nanobatch.candidate import AcceptedImage
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
     from nanobatch.cost import LedgerLine
 
 __all__ = ["CheckpointReader", "accepted_image", "spent_nano"]
+
+T = TypeVar("T")
 
 PAGE_ROWS = 500
 
@@ -95,8 +98,7 @@ class CheckpointReader:
 
     def images(self) -> Iterator[AcceptedImage]:
         """Yield every accepted image, in the order of acceptance."""
-        for row in self._pages(IMAGES):
-            yield image_of(row, self._files)
+        return self._values(self._image, IMAGES)
 
     def images_with_memos(
         self, *, after: int = 0
@@ -106,19 +108,15 @@ class CheckpointReader:
         Args:
             after: Number of the image to begin behind.
         """
-        for row in self._pages(IMAGES, "i.number > ?", (after,)):
-            memos = {name: bytes.fromhex(memo) for name, memo in json.loads(row[14]).items()}
-            yield image_of(row, self._files), memos
+        return self._values(self._image_with_memos, IMAGES, "i.number > ?", (after,))
 
     def failures(self) -> Iterator[Failure]:
         """Yield everything that went wrong, oldest first; plain rejections are in `candidates`."""
-        for row in self._pages(FAILURES):
-            yield failure_of(row)
+        return self._values(failure_of, FAILURES)
 
     def candidates(self) -> Iterator[CandidateRecord]:
         """Yield every image a model returned, oldest first, whatever became of it."""
-        for row in self._pages(CANDIDATES):
-            yield candidate_of(row, self._files)
+        return self._values(lambda row: candidate_of(row, self._files), CANDIDATES)
 
     def jobs(self) -> Iterator[JobResult]:
         """Yield every job, in the order they were first read."""
@@ -132,11 +130,12 @@ class CheckpointReader:
         """
         in_flight = self._rows(IN_FLIGHT)
         last = in_flight[0][0]
-        for row in self._pages(LEDGER, "l.number <= ?", (last,)):
-            yield line_of(row)
+        yield from self._values(line_of, LEDGER, "l.number <= ?", (last,))
         for number, row in enumerate(in_flight, last + 1):
             if row[9] is not None:
-                yield line_of((number, *row[1:]))
+                with row_errors(self.root):
+                    line = line_of((number, *row[1:]))
+                yield line
 
     def cost_model(self, tier: Tier | str | None = None, tag: str | None = None) -> CostModel:
         """Return what the ledger measured, of one tier or one tag if given.
@@ -159,11 +158,16 @@ class CheckpointReader:
         return spend_of(confirmed_nano, unknown_nano)
 
     def verify(self) -> VerifyReport:
-        """Check the database, and every file against its hash.
+        """Check the database, every row against the others, and every file against its hash.
 
-        It reads every byte and changes nothing.
+        It reads every byte and changes nothing. A run may write meanwhile: what is in motion is
+        no fault. A commit waits while the database is copied, but not for the checks.
+
+        Raises:
+            CheckpointError: It is closed, or nothing of it can be read.
         """
-        return verify(self._connection(), self._files)
+        self._connection()
+        return verify(self.root)
 
     def export(self, path: str | Path) -> int:
         """Write a manifest of the accepted images and return how many there are.
@@ -181,9 +185,7 @@ class CheckpointReader:
 
     def jobs_where(self, where: str, *values: object) -> Iterator[JobResult]:
         """Yield the jobs that fit a condition on the table `jobs`."""
-        for row in self._pages(JOBS, where, values):
-            images = self._pages(IMAGES, "i.job = ?", (row[0],))
-            yield job_of(row, (image_of(image, self._files) for image in images))
+        return self._values(self._job, JOBS, where, values)
 
     def last_numbers(self) -> tuple[int, int]:
         """Return the numbers of the last accepted image and the last failure; 0 for none."""
@@ -200,8 +202,7 @@ class CheckpointReader:
             run: The run.
             up_to: The number of the last failure to yield; `None` for all there are.
         """
-        for row in self._pages(FAILURES, _SINCE.format("f"), (run, up_to, up_to)):
-            yield failure_of(row)
+        return self._values(failure_of, FAILURES, _SINCE.format("f"), (run, up_to, up_to))
 
     def images_since(self, run: int, *, up_to: int | None = None) -> Iterator[AcceptedImage]:
         """Yield the accepted images of the jobs that a run has read, from all runs.
@@ -210,13 +211,13 @@ class CheckpointReader:
             run: The run.
             up_to: The number of the last image to yield; `None` for all there are.
         """
-        for row in self._pages(IMAGES, _SINCE.format("i"), (run, up_to, up_to)):
-            yield image_of(row, self._files)
+        return self._values(self._image, IMAGES, _SINCE.format("i"), (run, up_to, up_to))
 
     def job(self, job_id: str) -> Job | None:
         """Return a job as it was last read; `None` if it is not in here."""
         rows = self._rows("SELECT body FROM jobs WHERE id = ?", (job_id,))
-        return Job.model_validate_json(rows[0][0]) if rows else None
+        with row_errors(self.root):
+            return Job.model_validate_json(rows[0][0]) if rows else None
 
     def ids_since(self, run: int) -> Iterator[str]:
         """Yield the ids of the jobs that a run has read."""
@@ -234,6 +235,29 @@ class CheckpointReader:
         )[0]
         return jobs, wanted, delivered
 
+    def _image(self, row: Row) -> AcceptedImage:
+        return image_of(row, self._files)
+
+    def _image_with_memos(self, row: Row) -> tuple[AcceptedImage, dict[str, bytes]]:
+        memos = {name: bytes.fromhex(memo) for name, memo in json.loads(row[14]).items()}
+        return self._image(row), memos
+
+    def _job(self, row: Row) -> JobResult:
+        images = self._pages(IMAGES, "i.job = ?", (row[0],))
+        return job_of(row, (self._image(image) for image in images))
+
+    def _values(
+        self,
+        value_of: Callable[[Row], T],
+        query: str,
+        where: str = "true",
+        values: tuple[object, ...] = (),
+    ) -> Iterator[T]:
+        for row in self._pages(query, where, values):
+            with row_errors(self.root):
+                value = value_of(row)
+            yield value
+
     def _pages(
         self, query: str, where: str = "true", values: tuple[object, ...] = ()
     ) -> Iterator[Row]:
@@ -248,12 +272,8 @@ class CheckpointReader:
 
     def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Row]:
         """Return all rows of a query at once, so that no transaction stays open."""
-        try:
+        with database_errors(self.root, f"The checkpoint {self.root} could not be read"):
             return self._connection().execute(query, values).fetchall()
-        except sqlite3.Error as error:
-            raise CheckpointError(
-                f"The checkpoint {self.root} could not be read: {error}.", path=self.root
-            ) from error
 
     def _connection(self) -> sqlite3.Connection:
         if self._reading is None:

@@ -23,6 +23,7 @@ __all__ = [
     "Failure",
     "JobResult",
     "JobStatus",
+    "RepairReport",
     "SlotState",
     "Spend",
     "VerifyReport",
@@ -170,3 +171,18 @@ class VerifyReport:
     def is_clean(self) -> bool:
         """Whether nothing is wrong."""
         return not self.faults
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RepairReport:
+    """What a repair did, and what a full check found after it."""
+
+    done: tuple[str, ...]
+    """One sentence per thing that was put right; empty when there was nothing to do."""
+    after: VerifyReport
+    """What could not be put right is among its faults."""
+
+    @property
+    def is_clean(self) -> bool:
+        """Whether nothing is wrong any more."""
+        return self.after.is_clean

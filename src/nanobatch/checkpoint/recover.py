@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.changes import NewCandidate, Settlement, set_slot, settle
-from nanobatch.checkpoint.files import disk_errors
+from nanobatch.checkpoint.files import disk_errors, sync_file, sync_folder
 from nanobatch.checkpoint.records import SlotState
+from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.filters.container import sniff
 
@@ -33,15 +34,17 @@ def is_tidy(db: sqlite3.Connection, files: ImageFiles) -> bool:
     """Return whether a run that is over needs no recovery: all settled, all files where due."""
     if db.execute("SELECT 1 FROM calls WHERE is_open = 1 LIMIT 1").fetchone():
         return False
-    with disk_errors(files.staging):
+    with disk_errors(files.staging, files.root):
         return all(
             _is_known(db, _STAGED, entry) and entry.stat().st_nlink == 1
             for entry in _entries(files.staging)
         )
 
 
-def recover(db: sqlite3.Connection, files: ImageFiles) -> None:
+def recover(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
     """Bring rows and files together again; run in one transaction, with the lock held.
+
+    Returns the paths, inside the checkpoint's folder, of what it moved to `lost+found/`.
 
     An answer whose images reached `staging/` but whose settlement did not is adopted: its images
     are judged like any others, its cost stays unknown. Everything else that was in flight is
@@ -51,9 +54,10 @@ def recover(db: sqlite3.Connection, files: ImageFiles) -> None:
     Raises:
         CheckpointError: The disk refuses.
     """
-    with disk_errors(files.root):
-        close_run(db, adopted=_staged_by_call(files))
-        _sort_files(db, files)
+    with disk_errors(files.root, files.root), row_errors(files.root):
+        close_run(db, adopted=_staged_by_call(db, files))
+        moved = _sort_files(db, files)
+        return [path.relative_to(files.root).as_posix() for path in moved]
 
 
 def close_run(db: sqlite3.Connection, *, adopted: Mapping[int, list[Path]] | None = None) -> None:
@@ -109,22 +113,32 @@ def described(image: bytes, *, number: int, file: str) -> NewCandidate:
     )
 
 
-def _staged_by_call(files: ImageFiles) -> dict[int, list[Path]]:
-    """Return the whole files in `staging/`, by the call their name begins with."""
+def _staged_by_call(db: sqlite3.Connection, files: ImageFiles) -> dict[int, list[Path]]:
+    """Return the whole files in `staging/` of calls in flight, by the call their name begins with.
+
+    They are on the disk for good before any row speaks of them: whoever wrote them may have been
+    killed before its fsync.
+    """
+    in_flight = {row[0] for row in db.execute("SELECT number FROM calls WHERE is_open = 1")}
     staged: dict[int, list[Path]] = {}
     for entry in sorted(_entries(files.staging), key=lambda entry: entry.name):
         call, _, rest = entry.name.partition("-")
         is_ours = call.isascii() and call.isdigit() and bool(rest)
-        if is_ours and entry.is_file(follow_symlinks=False) and not _is_half_written(entry):
-            staged.setdefault(int(call), []).append(Path(entry.path))
+        is_whole = entry.is_file(follow_symlinks=False) and not _is_half_written(entry)
+        if is_ours and is_whole and int(call) in in_flight:
+            path = Path(entry.path)
+            sync_file(path)
+            staged.setdefault(int(call), []).append(path)
+    if staged:
+        sync_folder(files.staging)
     return staged
 
 
-def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> None:
+def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> list[Path]:
     """Leave one name to every file that has a row, and move all others to `lost+found/`.
 
     A file has two names while its verdict becomes durable. If its row is there, the name in
-    `staging/` goes, otherwise the new one does.
+    `staging/` goes, otherwise the new one does. Returns what it moved, by the old paths.
     """
     staged: set[int] = set()
     strangers: dict[int, os.DirEntry[str]] = {}
@@ -133,21 +147,28 @@ def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> None:
             staged.add(entry.inode())
         else:
             strangers[entry.inode()] = entry
+    lost: list[os.DirEntry[str]] = []
     for folder, query in ((files.images, _ACCEPTED), (files.rejected, _REJECTED)):
         for entry in _entries(folder):
             inode = entry.inode()
             if _is_known(db, query, entry):
                 if inode in strangers:
                     Path(strangers.pop(inode).path).unlink()
-            elif inode in staged or _is_half_written(entry):
+            elif inode in staged:
                 Path(entry.path).unlink()
             else:
-                files.lose(Path(entry.path))
-    for entry in strangers.values():
-        if _is_half_written(entry):
-            Path(entry.path).unlink()
-        else:
-            files.lose(Path(entry.path))
+                lost.append(entry)
+    return [path for entry in (*lost, *strangers.values()) if (path := _clear_away(entry, files))]
+
+
+def _clear_away(entry: os.DirEntry[str], files: ImageFiles) -> Path | None:
+    """Move what no row knows to `lost+found/`, or remove half a file; return what was moved."""
+    path = Path(entry.path)
+    if _is_half_written(entry):
+        path.unlink()
+        return None
+    files.lose(path)
+    return path
 
 
 def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:

@@ -26,12 +26,14 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint.files import ImageFiles
 
 __all__ = [
+    "CALL_MONEY",
     "CANDIDATES",
     "FAILURES",
     "IMAGES",
     "IN_FLIGHT",
     "JOBS",
     "LEDGER",
+    "STATE_BY_CANDIDATES",
     "Row",
     "candidate_of",
     "failure_of",
@@ -98,6 +100,25 @@ SELECT number, id, status, want, reason,
     + (SELECT coalesce(sum(worst_nano), 0) FROM calls c JOIN slots s ON s.number = c.slot
        WHERE s.job = j.number AND c.is_open = 1)
 FROM jobs j WHERE number > ? AND {where} ORDER BY number LIMIT ?
+"""
+
+# Per call: its settling lines (a settlement by hand takes unknown money away), and its money.
+CALL_MONEY = """
+SELECT call, sum(unknown_nano >= 0) AS settlements, sum(usd_nano) AS usd_nano,
+    sum(unknown_nano) AS unknown_nano FROM ledger WHERE call IS NOT NULL GROUP BY call
+"""
+
+# Per slot: the state its candidates give it; 'none' if they leave open whether it ended.
+STATE_BY_CANDIDATES = """
+SELECT s.number AS slot, CASE
+    WHEN s.number IN (SELECT slot FROM images) THEN 'accepted'
+    WHEN sum(c.state = 'picked') THEN 'picked'
+    WHEN sum(c.state = 'passed') THEN 'passed'
+    WHEN sum(c.state = 'spent') THEN 'spent'
+    WHEN sum(c.state = 'unpicked') THEN 'unpicked'
+    WHEN sum(c.state = 'staged') THEN 'open'
+    ELSE 'none' END AS state
+FROM slots s LEFT JOIN candidates c ON c.slot = s.number GROUP BY s.number
 """
 
 

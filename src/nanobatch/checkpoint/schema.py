@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.trouble import Trouble, database_errors
 from nanobatch.errors import CheckpointError
 
 if TYPE_CHECKING:
     from collections.abc import Generator
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
-__all__ = ["DATABASE", "check_integrity", "connect_reading", "connect_writing"]
+__all__ = [
+    "APPLICATION_ID",
+    "DATABASE",
+    "SCHEMA_VERSION",
+    "check_integrity",
+    "connect_reading",
+    "connect_writing",
+    "create_tables",
+    "definitions",
+    "missing_tables",
+]
 
 DATABASE = "ledger.sqlite"
 APPLICATION_ID = 0x6E616E6F  # "nano": tells our databases from everybody else's
@@ -147,7 +159,7 @@ def connect_writing(folder: Path) -> sqlite3.Connection:
         CheckpointError: It is no checkpoint of this version, or the disk refuses.
     """
     path = folder / DATABASE
-    with _sentences(path), _open(path, mode="rwc") as connection:
+    with _sentences(folder), _open(path, mode="rwc") as connection:
         is_new = _is_empty(connection)
         if not is_new:
             _check_identity(connection, path)
@@ -155,11 +167,16 @@ def connect_writing(folder: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if is_new:
-            connection.executescript(
-                f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-                f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
-            )
+            create_tables(connection)
         return connection
+
+
+def create_tables(connection: sqlite3.Connection) -> None:
+    """Make an empty database one of ours, durably."""
+    connection.executescript(
+        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    )
 
 
 def connect_reading(folder: Path) -> sqlite3.Connection:
@@ -178,12 +195,34 @@ def connect_reading(folder: Path) -> sqlite3.Connection:
             "copy the folder and read the copy.",
             path=folder,
         )
-    with _sentences(path), _open(path, mode="rw") as connection:
+    with _sentences(folder), _open(path, mode="rw") as connection:
         connection.execute("PRAGMA query_only = ON")
         if _is_empty(connection):
             raise CheckpointError(f"No checkpoint in {folder}: {DATABASE} is empty.", path=folder)
         _check_identity(connection, path)
         return connection
+
+
+def definitions() -> dict[str, str]:
+    """Return the statement behind every table, index and trigger of ours, by its name."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        create_tables(connection)
+        return _definitions(connection)
+
+
+def missing_tables(connection: sqlite3.Connection) -> list[str]:
+    """Return the tables, indexes and triggers that are missing or not as we made them."""
+    there = _definitions(connection)
+    return [name for name, statement in definitions().items() if there.get(name) != statement]
+
+
+def _definitions(connection: sqlite3.Connection) -> dict[str, str]:
+    query = "SELECT type || ' ' || name, sql FROM sqlite_master WHERE sql IS NOT NULL"
+    return {
+        name: statement
+        for name, statement in connection.execute(query)
+        if not name.startswith("table sqlite_")
+    }
 
 
 def check_integrity(connection: sqlite3.Connection, folder: Path) -> None:
@@ -192,13 +231,12 @@ def check_integrity(connection: sqlite3.Connection, folder: Path) -> None:
     Raises:
         CheckpointError: It is damaged.
     """
-    path = folder / DATABASE
-    with _sentences(path):
+    with _sentences(folder):
         fault = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if fault != "ok":
         raise CheckpointError(
-            f"The checkpoint {path} is damaged: {fault}. Restore it from a backup; the accepted "
-            "images beside it are not touched.",
+            f"The checkpoint {folder / DATABASE} is damaged: {fault}. "
+            f"{Trouble.DAMAGED.value.format(root=folder)}",
             path=folder,
         )
 
@@ -214,6 +252,8 @@ def _open(path: Path, *, mode: str) -> Generator[sqlite3.Connection]:
         check_same_thread=False,
     )
     try:
+        connection.execute("PRAGMA cell_size_check = ON")  # find damage before it spreads
+        connection.execute("PRAGMA trusted_schema = OFF")  # the folder may come from elsewhere
         yield connection
     except BaseException:
         connection.close()
@@ -235,21 +275,21 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
     if version != SCHEMA_VERSION:
         raise CheckpointError(
             f"{path} has layout {version}; this nanobatch reads layout {SCHEMA_VERSION}. "
-            "Use the nanobatch version that wrote it, or start a new checkpoint.",
+            f"Nothing was changed: {_other_version(version)}, or start a new checkpoint.",
             path=path.parent,
         )
+
+
+def _other_version(version: int) -> str:
+    if version > SCHEMA_VERSION:
+        return "a newer nanobatch wrote it, so use that one"
+    return "an older nanobatch wrote it, so go on with that one"
 
 
 def _pragma(connection: sqlite3.Connection, name: str) -> int:
     return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-@contextmanager
-def _sentences(path: Path) -> Generator[None]:
+def _sentences(folder: Path) -> AbstractContextManager[None]:
     """Turn what SQLite refuses into a sentence."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise CheckpointError(
-            f"The checkpoint {path} cannot be used: {error}.", path=path.parent
-        ) from error
+    return database_errors(folder, f"The checkpoint {folder / DATABASE} cannot be used")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from nanobatch.checkpoint.changes import NewCandidate, next_number, now_micros
 from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
 from nanobatch.checkpoint.records import JobStatus, SlotState
+from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import LineKind, Stage
 from nanobatch.errors import DuplicateJobError, JobChangedError
 from nanobatch.models import Tier
@@ -40,6 +41,8 @@ class InHand:
     stage: Stage
     file: str
     """Path inside the checkpoint's folder."""
+    sha256: str
+    """Hex digest of the file; nothing else is accepted or finished in its place."""
     score: float | None
     is_picked: bool = False
     """Whether it is the draft its group chose to finish."""
@@ -102,8 +105,10 @@ def take(db: sqlite3.Connection, entries: list[JobEntry], *, run: int) -> list[T
     Raises:
         DuplicateJobError: This run has read a job of that id already.
         JobChangedError: Images of the job were accepted, and its picture would be another now.
+        CheckpointError: Somebody edited its rows, and they make no sense.
     """
-    return [_take(db, entry, run=run) for entry in entries]
+    with row_errors():
+        return [_take(db, entry, run=run) for entry in entries]
 
 
 def _take(db: sqlite3.Connection, entry: JobEntry, *, run: int) -> TakenJob:
@@ -272,12 +277,13 @@ def _load_history(db: sqlite3.Connection, taken: TakenJob) -> None:
             slot=slot,
             stage=Stage(stage),
             file=f"staging/{file}",
+            sha256=sha256,
             score=score,
             is_picked=state == SlotState.PICKED,
         )
-        for candidate, slot, stage, file, score, state in db.execute(
-            "SELECT c.number, s.number, s.stage, c.file, c.score, s.state FROM candidates c "
-            "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
+        for candidate, slot, stage, file, sha256, score, state in db.execute(
+            "SELECT c.number, s.number, s.stage, c.file, c.sha256, c.score, s.state "
+            "FROM candidates c JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
             "AND s.state IN ('passed', 'picked') AND c.state = s.state ORDER BY c.number",
             (taken.number, taken.attempt),
         )

@@ -1,56 +1,76 @@
-"""A full check: the database by SQLite itself, every file against the hash in its row."""
+"""A full check: the database by SQLite itself, its rows by each other, every file by its hash."""
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
+from collections import Counter
+from contextlib import closing
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.audit import audit
+from nanobatch.checkpoint.files import ImageFiles, disk_errors
+from nanobatch.checkpoint.inventory import kept_files, settled_fault, strangers
 from nanobatch.checkpoint.records import VerifyReport
+from nanobatch.checkpoint.schema import connect_reading, missing_tables
+from nanobatch.checkpoint.wording import MAX_SENTENCES
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from nanobatch.checkpoint.files import ImageFiles
-
-__all__ = ["verify"]
+__all__ = ["database_faults", "verify"]
 
 _DANGLING = "PRAGMA foreign_key_check"
 
 
-def verify(db: sqlite3.Connection, files: ImageFiles) -> VerifyReport:
-    """Check everything and report; nothing is repaired."""
-    faults: list[str] = []
-    try:
-        found = [str(row[0]) for row in db.execute("PRAGMA integrity_check")]
-        faults += [f"Database: {fault}." for fault in found if fault != "ok"]
-        dangling = {(table, parent) for table, _, parent, _ in db.execute(_DANGLING)}
-        faults += [
-            f"Database: {table} names a row of {parent} that is missing."
-            for table, parent in sorted(dangling)
-        ]
-        accepted = db.execute(
-            "SELECT i.file, c.sha256 FROM images i JOIN candidates c ON c.number = i.candidate "
-            "ORDER BY i.number"
-        ).fetchall()
-        staged = db.execute(
-            "SELECT file, sha256 FROM candidates WHERE file IS NOT NULL "
-            "AND state NOT IN ('rejected', 'broken') ORDER BY number"
-        ).fetchall()
-    except sqlite3.DatabaseError as error:
-        return VerifyReport(images=0, staged=0, faults=(*faults, f"Database: {error}."))
-    for folder, rows in ((files.images, accepted), (files.staging, staged)):
-        for name, digest in rows:
-            fault = _fault(folder / name, digest)
-            if fault:
-                faults.append(f"{folder.name}/{name} {fault}.")
-    return VerifyReport(images=len(accepted), staged=len(staged), faults=tuple(faults))
+def verify(root: Path) -> VerifyReport:
+    """Check everything and report; nothing is repaired.
+
+    The rows are compared in a private copy of the database as it was at one moment, so that a run
+    which writes meanwhile waits for the copy only, not for the checks.
+
+    Raises:
+        CheckpointError: There is no checkpoint, or nothing of it can be read.
+    """
+    files = ImageFiles(root)
+    with (
+        closing(connect_reading(root)) as db,
+        closing(sqlite3.connect("", isolation_level=None)) as copy,
+        disk_errors(root, root),
+    ):
+        faults: list[str] = []
+        try:
+            db.backup(copy)
+            faults += database_faults(copy)
+            faults += audit(copy)
+            kept = kept_files(copy)
+            for one in kept:
+                fault = settled_fault(db, files, one)
+                if fault:
+                    faults.append(fault)
+            faults += [
+                f"{path.relative_to(root)} is in no row of the ledger."
+                for path in strangers(db, files, kept)
+            ]
+        except sqlite3.Error as error:
+            return VerifyReport(images=0, staged=0, faults=(*faults, f"Database: {error}."))
+    read = Counter(one.folder for one in kept)
+    return VerifyReport(
+        images=read["images"], staged=read["staging"], faults=tuple(dict.fromkeys(faults))
+    )
 
 
-def _fault(path: Path, digest: str) -> str | None:
+def database_faults(db: sqlite3.Connection) -> Iterator[str]:
+    """Yield what SQLite itself finds wrong, and tables that are not ours any more."""
     try:
-        with path.open("rb") as file:
-            actual = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
-    return None if actual == digest else "is not the file it was: its hash differs"
+        for (fault,) in db.execute(f"PRAGMA integrity_check({MAX_SENTENCES})"):
+            if fault != "ok":
+                yield f"Database: {fault}."
+        for name in missing_tables(db):
+            yield f"Database: {name} is missing or was changed."
+        dangling = Counter((table, parent) for table, _, parent, _ in db.execute(_DANGLING))
+        for (table, parent), count in sorted(dangling.items()):
+            times = "" if count == 1 else f" ({count:,} times)"
+            yield f"Database: {table} names a row of {parent} that is missing{times}."
+    except sqlite3.Error as error:
+        yield f"Database: {error}."

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 import anyio
 import anyio.to_thread
 
+from nanobatch.checkpoint.descriptors import RESERVE
+from nanobatch.checkpoint.trouble import advice, trouble_of
 from nanobatch.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -27,6 +29,10 @@ class Writer:
 
     There is no background task. Whoever holds the turn commits everything that is queued, so one
     fsync serves all calls that settle at the same time.
+
+    A connection that met a failing disk or a damaged page is closed for good: SQLite would sync
+    the same file again and might be told that all is well. The next one that is opened rolls back
+    what was not committed.
     """
 
     def __init__(self, connection: sqlite3.Connection, root: Path) -> None:
@@ -36,6 +42,8 @@ class Writer:
         self._turn = anyio.Lock(fast_acquire=True)
         self._queue: deque[_Change[Any]] = deque()
         self._is_closed = False
+        self._end: sqlite3.Error | None = None
+        """What the connection was closed for."""
 
     async def commit(self, change: Callable[[sqlite3.Connection], T]) -> T:
         """Run a change in a transaction and return its result once it is durable.
@@ -45,7 +53,8 @@ class Writer:
         or closing, writes it.
 
         Raises:
-            CheckpointError: The disk or the database refused; nothing of the change is stored.
+            CheckpointError: The disk or the database refused. The change is not stored; only after
+                a failing disk may it turn out to be when the checkpoint is opened again.
             Exception: What the change itself raised; nothing of it is stored.
         """
         entry = self._enqueue(change)
@@ -71,7 +80,7 @@ class Writer:
         self._flush()
         with self._in_use:
             self._is_closed = True
-            self._connection.close()
+            self._close_connection()
 
     def _enqueue(self, change: Callable[[sqlite3.Connection], T]) -> _Change[T]:
         if self._is_closed:
@@ -79,6 +88,8 @@ class Writer:
                 f"The checkpoint {self._root} is closed: use it inside its `async with` block.",
                 path=self._root,
             )
+        if self._end is not None:
+            raise _refusal(self._root, self._end)
         entry = _Change(change)
         self._queue.append(entry)
         return entry
@@ -92,7 +103,9 @@ class Writer:
             if not changes:
                 return
             try:
-                self._transact(changes)
+                if self._end is not None:
+                    raise self._end
+                RESERVE.patiently(lambda: self._transact(changes))
             except BaseException as error:  # noqa: BLE001 - raised by `outcome`
                 for change in changes:
                     change.fail(error)
@@ -100,16 +113,29 @@ class Writer:
                 change.is_done = True
 
     def _transact(self, changes: list[_Change[Any]]) -> None:
-        self._connection.execute("BEGIN IMMEDIATE")
         try:
+            self._connection.execute("BEGIN IMMEDIATE")
             for change in changes:
                 change.apply(self._connection)
             self._connection.execute("COMMIT")
-        except BaseException:
-            if self._connection.in_transaction:
+        except BaseException as error:
+            if isinstance(error, sqlite3.Error) and trouble_of(error).is_fatal:
+                self._end = error
+                self._close_connection()
+            elif self._connection.in_transaction:
                 with suppress(sqlite3.Error):  # the first error says more
                     self._connection.execute("ROLLBACK")
             raise
+
+    def _close_connection(self) -> None:
+        with suppress(sqlite3.Error):  # whatever it could not write is rolled back on opening
+            self._connection.close()
+
+
+def _refusal(root: Path, error: sqlite3.Error) -> CheckpointError:
+    return CheckpointError(
+        f"The checkpoint {root} could not be written: {error}. {advice(error, root)}", path=root
+    )
 
 
 class _Change(Generic[T]):
@@ -126,13 +152,18 @@ class _Change(Generic[T]):
         """Apply it alone: an error of its own undoes this change and no other.
 
         Raises:
-            sqlite3.Error: SQLite gave up the whole transaction, for instance on a full disk.
+            sqlite3.Error: Nothing of the whole transaction can be stored, for instance on a full
+                disk.
         """
         connection.execute("SAVEPOINT change")
         try:
             self._result = self._change(connection)
+            self._error = None
         except Exception as error:
-            if not connection.in_transaction:
+            is_everybodys = (
+                isinstance(error, sqlite3.Error) and trouble_of(error).concerns_transaction
+            )
+            if is_everybodys or not connection.in_transaction:
                 raise
             connection.execute("ROLLBACK TO change")
             self._error = error
@@ -145,11 +176,7 @@ class _Change(Generic[T]):
     def outcome(self, root: Path) -> T:
         """Return its result, or raise what went wrong."""
         if isinstance(self._error, sqlite3.Error):
-            raise CheckpointError(
-                f"The checkpoint {root} could not be written: {self._error}. Nothing that was "
-                "saved before is lost; make room on the disk and run again.",
-                path=root,
-            ) from self._error
+            raise _refusal(root, self._error) from self._error
         if self._error is not None:
             raise self._error
         return cast("T", self._result)

@@ -35,6 +35,9 @@ class LineKind(StrEnum):
     ACCEPTED = "accepted"
     """A slot yielded its accepted image."""
 
+    LOST = "lost"
+    """The accepted image of a slot is gone for good: the slot yields none, its cost stays."""
+
 
 class Outcome(StrEnum):
     """What is known of the money of one generation call."""
@@ -192,6 +195,9 @@ class LedgerTotals:
                     if line.slot not in accepted_slots:
                         accepted_slots.add(line.slot)
                         accepted_of_job[line.job_id] += 1
+                elif line.kind == LineKind.LOST and line.slot in accepted_slots:
+                    accepted_slots.discard(line.slot)
+                    accepted_of_job[line.job_id] -= 1
             unknown_usd = add_exactly(unknown_usd, line.unknown_usd)
         return cls(
             slots=len(set(slot_of_billed_call.values())),

@@ -130,6 +130,7 @@ class Keeper:
             job,
             staged.row.number,
             f"staging/{staged.row.file}",
+            staged.row.sha256,
             lambda db: self._passed(db, staged.row.number, judgement, file=staged.row.file),
         )
 
@@ -197,7 +198,7 @@ class Keeper:
             ).fetchone()
             memos.update((name, bytes.fromhex(memo)) for name, memo in json.loads(row[0]).items())
 
-        image = await self._accept(job, kept.candidate, kept.file, change)
+        image = await self._accept(job, kept.candidate, kept.file, kept.sha256, change)
         return image, memos
 
     async def _accept(
@@ -205,11 +206,13 @@ class Keeper:
         job: JobProgress,
         candidate: int,
         file: str,
+        sha256: str,
         change_before: Callable[[sqlite3.Connection], None],
     ) -> AcceptedImage:
         files = self._store.files
         nth = job.take_number()
-        name = await anyio.to_thread.run_sync(files.accept, file, f"{job.taken.stem}-{nth}")
+        stem = f"{job.taken.stem}-{nth}"
+        name = await anyio.to_thread.run_sync(lambda: files.accept(file, stem, sha256=sha256))
 
         def change(db: sqlite3.Connection) -> AcceptedImage:
             change_before(db)

@@ -337,6 +337,7 @@ def _finishes(
             slot=image.slot,
             stage=Stage.DRAFT,
             file=image.path.relative_to(checkpoint.root).as_posix(),
+            sha256=image.sha256,
             score=image.score,
             is_picked=True,
         )

@@ -12,12 +12,7 @@ from nanobatch.candidate import Candidate
 from nanobatch.checkpoint import InHand
 from nanobatch.checkpoint.changes import NewFailure, NewSlot
 from nanobatch.cost import Stage
-from nanobatch.errors import (
-    BadRequestError,
-    CheckpointError,
-    ModelGoneError,
-    TransientError,
-)
+from nanobatch.errors import BadRequestError, ModelGoneError, TransientError
 from nanobatch.filters.protocol import remembers
 from nanobatch.pipeline.caller import Order, Staged
 from nanobatch.pipeline.judging import FilterFailed
@@ -100,12 +95,7 @@ class SlotWalker:
         """Call for a slot's candidate, twice if the first answer is empty or broken."""
         draft: bytes | None = None
         if slot.draft is not None:
-            draft = await anyio.to_thread.run_sync(self._store.files.read, slot.draft.file)
-            if draft is None:
-                raise CheckpointError(
-                    f"The draft {slot.draft.file} is missing from the checkpoint: restore it, or "
-                    "give the job a new id."
-                )
+            draft = await self._read(slot.draft.file, slot.draft.sha256)
         order = Order(
             slot=slot.row,
             request=draw.request(slot.job.job, references=slot.job.references, draft=draft),
@@ -213,6 +203,7 @@ class SlotWalker:
                 slot=row.number,
                 stage=row.stage,
                 file=f"staging/{staged.row.file}",
+                sha256=staged.row.sha256,
                 score=judgement.score,
             )
             await self._keeper.keep(job, candidate, staged, judgement)
@@ -246,16 +237,18 @@ class SlotWalker:
         slot = WalkedSlot(job=job, row=row, draft=draft)
         images: list[Staged] = []
         for one in step.leftovers:
-            image = await anyio.to_thread.run_sync(
-                self._store.files.read, f"staging/{one.row.file}"
-            )
-            images.append(Staged(row=one.row, image=image or b""))
+            image = await self._read(f"staging/{one.row.file}", one.row.sha256)
+            images.append(Staged(row=one.row, image=image))
         try:
             outcome = await self._judge_images(slot, tuple(images), usage=None)
         except FilterFailed as error:
             await self._ender.hold(slot, error)
         else:
             await self._ender.end(slot, outcome, is_billed=True)
+
+    async def _read(self, file: str, sha256: str) -> bytes:
+        files = self._store.files
+        return await anyio.to_thread.run_sync(lambda: files.read(file, sha256=sha256))
 
 
 def _what_came(reply: Reply) -> str:
