@@ -6,7 +6,7 @@ surprising field costs at most that field.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import json
 from typing import Any
 
@@ -22,6 +22,12 @@ __all__ = ["read_answer"]
 MAX_TEXT_CHARACTERS = 4_000
 MAX_WORD_CHARACTERS = 200
 MAX_COUNT = 10**12
+MAX_VALUES = 200_000
+"""Most values in one answer: real ones have some dozens, and 64 MiB of `[],[],` become 2 GiB."""
+MAX_KEPT_BYTES = 24 * 1024 * 1024
+"""Most that is kept of an answer nobody can read: a 4K image fits, a flood does not."""
+_MAX_BLANKS = 1_024
+_MAX_SECOND_LOOK_BYTES = 32 * 1024 * 1024  # enough for a 4K image; it takes as much memory again
 _MEANINGFUL = ("candidates", "promptFeedback", "usageMetadata")
 _USAGE_KEY = '"usageMetadata"'
 
@@ -34,9 +40,7 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
     """
     answer = as_object(_parsed(body))
     if not any(key in answer for key in _MEANINGFUL):
-        raise unreadable(
-            body=body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
-        )
+        raise unreadable(body=_as_bytes(body)[:MAX_KEPT_BYTES])
     candidates = objects_in(answer.get("candidates"))
     parts = [
         part
@@ -60,11 +64,21 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
     )
 
 
+def _as_bytes(body: bytes | str) -> bytes:
+    return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
+
+
 def _parsed(body: bytes | str) -> object:
     parsed: Any = None
+    raw = _as_bytes(body)
+    is_object = raw[:_MAX_BLANKS].lstrip().startswith(b"{")
+    if not is_object or sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
+        return None
     try:
         parsed = pydantic_core.from_json(body)
     except (ValueError, TypeError):  # TypeError: a str that is not UTF-8
+        if len(raw) > _MAX_SECOND_LOOK_BYTES:
+            return None
         try:
             # Five times slower, but half an emoji in some text does not cost the whole answer.
             parsed = json.loads(body if isinstance(body, str) else body.decode("utf-8"))
@@ -91,13 +105,21 @@ def _decoded(text: str) -> bytes:
     Text that is no base64 comes back as it is: it is judged as a broken image, not lost.
     """
     standard = text.translate({45: "+", 95: "/"}) if "-" in text or "_" in text else text
-    digits = "".join(standard.split()).rstrip("=")
     try:
-        # Without `validate` Python skips whatever is no digit and makes up other bytes.
-        image = base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+        image = binascii.a2b_base64(standard, strict_mode=True)
     except ValueError:
-        image = b""
+        image = _decoded_loosely(standard)
     return image or text.encode("utf-8", "backslashreplace")
+
+
+def _decoded_loosely(text: str) -> bytes:
+    """Return the bytes of a base64 text with white space, or too much or too little padding."""
+    digits = "".join(text.split()).rstrip("=")
+    try:
+        # Without strict mode Python skips whatever is no digit and makes up other bytes.
+        return binascii.a2b_base64(digits + "=" * (-len(digits) % 4), strict_mode=True)
+    except ValueError:
+        return b""
 
 
 def _has_two_usages(body: bytes | str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 import os
 import time
@@ -15,6 +16,7 @@ from pydantic import SecretStr, ValidationError
 from nanobatch.backend.address import checked, origin, proxy_for
 from nanobatch.backend.answer import read_answer
 from nanobatch.backend.foreign import as_object, plain_text, text_of
+from nanobatch.backend.redact import KeyLogFilter
 from nanobatch.backend.translate import (
     fault_of_answer,
     fault_of_exception,
@@ -38,6 +40,8 @@ __all__ = ["Gemini"]
 API_VERSION = "v1beta"
 KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # the order the SDK reads them in
 COUNT_TIMEOUT_SECONDS = 30.0
+HEADER_LOGGER = "httpcore2.http11"
+"""Writes down the headers of every answer at DEBUG, also of one that repeats the key."""
 _GOOGLE = "https://generativelanguage.googleapis.com"
 
 
@@ -69,17 +73,20 @@ class Gemini:
         base_url: str | None = None,
         timeout_seconds: float | None = None,
     ) -> None:
-        if client is not None and (api_key is not None or base_url is not None):
+        self._api_key = None if api_key is None else SecretStr(api_key.strip())
+        api_key = None  # a traceback with locals would show it
+        self._own_client = client
+        self._base_url: str | None = None
+        self._timeout_seconds = timeout_seconds
+        self._client: genai.Client | None = None
+        self._log_filter: KeyLogFilter | None = None
+        if client is not None and (self._api_key is not None or base_url is not None):
             raise ConfigError("Pass either client= or api_key=/base_url=: a client has its own.")
         if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:
             raise ConfigError(
                 f"timeout_seconds must be finite and greater than 0, not {timeout_seconds}."
             )
-        self._api_key = None if api_key is None else SecretStr(api_key.strip())
-        self._own_client = client
         self._base_url = checked(base_url)
-        self._timeout_seconds = timeout_seconds
-        self._client: genai.Client | None = None
 
     def __repr__(self) -> str:
         """Show where it talks to, never the key."""
@@ -116,6 +123,9 @@ class Gemini:
     async def aclose(self) -> None:
         """Close the connections; a caller's own client stays open."""
         client, self._client = self._client, None
+        if self._log_filter is not None:
+            logging.getLogger(HEADER_LOGGER).removeFilter(self._log_filter)
+            self._log_filter = None
         if client is not None and client is not self._own_client:
             with anyio.CancelScope(shield=True):
                 await client.aio.aclose()
@@ -133,7 +143,12 @@ class Gemini:
         seconds = self._timeout_seconds or request.timeout_seconds
         started = time.perf_counter()
         body = await self._send(client, request, seconds)
-        return read_answer(body, latency_seconds=time.perf_counter() - started)
+        try:
+            return read_answer(body, latency_seconds=time.perf_counter() - started)
+        except ProviderError as raised:
+            fault = raised.with_traceback(None)
+        del body  # up to 64 MiB, which the traceback of the fault would hold through all waits
+        raise fault
 
     async def count_tokens(self, *, model: str, prompt: str) -> int:
         """Return how many input tokens a prompt has; the call is free.
@@ -185,7 +200,6 @@ class Gemini:
         return self._client
 
     def _connect(self) -> genai.Client:
-        key = self._key()
         base_url = self._base_url or checked(os.environ.get("GOOGLE_GEMINI_BASE_URL"))
         if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT", "").strip().lower() == "httpx":
             raise ConfigError(
@@ -205,6 +219,9 @@ class Gemini:
                 f"The proxy that the environment names cannot be used ({type(error).__name__}): "
                 "it must be an http or https address."
             ) from None
+        key = self._key()  # last: a traceback with locals would show it
+        self._log_filter = KeyLogFilter(key)
+        logging.getLogger(HEADER_LOGGER).addFilter(self._log_filter)
         return genai.Client(
             api_key=key,
             vertexai=False,
@@ -217,19 +234,23 @@ class Gemini:
         )
 
     def _key(self) -> str:
-        keys = [self._api_key.get_secret_value()] if self._api_key else []
-        keys += [os.environ.get(name, "").strip() for name in KEY_VARIABLES]
+        keys = [self._api_key] if self._api_key else []
+        keys += [SecretStr(os.environ.get(name, "").strip()) for name in KEY_VARIABLES]
         key = next((key for key in keys if key), None)
         if key is None:
             raise MissingKeyError(
                 "No API key: set GEMINI_API_KEY (or GOOGLE_API_KEY) or pass Gemini(api_key=...). "
                 "To try things out without one, use nanobatch.simulator."
             )
-        if not (key.isascii() and key.isprintable()):
+        if not _is_header_text(key.get_secret_value()):
             raise ConfigError(
                 "The API key has characters that no HTTP header can carry: copy it again."
             )
-        return key
+        return key.get_secret_value()
+
+
+def _is_header_text(text: str) -> bool:
+    return text.isascii() and text.isprintable()
 
 
 def _content(request: ImageRequest) -> types.Content:

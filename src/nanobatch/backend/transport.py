@@ -6,25 +6,45 @@ does whenever aiohttp happens to be installed (google-genai 3.4.0: `_use_aiohttp
 
 from __future__ import annotations
 
-from contextlib import aclosing, contextmanager
+from contextlib import ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
 import httpx2
 
+from nanobatch.backend.redact import Redactor
+from nanobatch.backend.room import Room
 from nanobatch.backend.translate import compressed, fault_of_answer, too_large
 
 if TYPE_CHECKING:
     from collections.abc import Generator
 
+    from nanobatch.backend.room import Share
+
 __all__ = ["GuardedTransport", "keep_answer"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
+USUAL_ANSWER_BYTES = 3 * 1024 * 1024
+"""A 1K image in base64, with room to spare: so much of every answer is read without waiting."""
+SHARED_BYTES = 32 * 1024 * 1024
+"""What unfinished answers may take beside the oldest: fifteen images of 1K arrive side by side,
+and eight endless answers take 96 MiB, not 512."""
 CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
 
-_kept: ContextVar[list[bytes | str] | None] = ContextVar("nanobatch_kept_answer", default=None)
+
+@dataclass(slots=True)
+class _Keeping:
+    """What is kept of the call made in a context."""
+
+    bodies: list[bytes | str] = field(default_factory=list[bytes | str])
+    shares: ExitStack = field(default_factory=ExitStack)
+    """The room that its answer takes until somebody has read it."""
+
+
+_keeping: ContextVar[_Keeping | None] = ContextVar("nanobatch_kept_answer", default=None)
 
 
 @contextmanager
@@ -33,12 +53,13 @@ def keep_answer() -> Generator[list[bytes | str]]:
 
     The SDK would parse the megabyte of base64 twice and refuse it for one odd field.
     """
-    bodies: list[bytes | str] = []
-    token = _kept.set(bodies)
+    keeping = _Keeping()
+    token = _keeping.set(keeping)
     try:
-        yield bodies
+        with keeping.shares:
+            yield keeping.bodies
     finally:
-        _kept.reset(token)
+        _keeping.reset(token)
 
 
 class GuardedTransport(httpx2.AsyncBaseTransport):
@@ -53,6 +74,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         # and httpx2's default of 100 would silently queue calls whose deadline already runs.
         limits = httpx2.Limits(max_connections=None, max_keepalive_connections=None)
         self._wire = httpx2.AsyncHTTPTransport(limits=limits, retries=0, proxy=proxy)
+        self._room = Room(SHARED_BYTES, free_bytes=USUAL_ANSWER_BYTES)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request and read its answer whole.
@@ -67,19 +89,22 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         timeout = {**timeout, "connect": min(longest, CONNECT_TIMEOUT_SECONDS)}
         request.extensions = {**request.extensions, "timeout": timeout}
         response = await self._wire.handle_async_request(request)
-        try:
-            body = await _read(response)
-        finally:
-            await response.aclose()
+        keeping = _keeping.get()
+        with ExitStack() as mine:
+            shares = mine if keeping is None else keeping.shares
+            try:
+                body = await _read(response, shares.enter_context(self._room.share()))
+            finally:
+                await response.aclose()
+        redactor = Redactor(request.headers.get("x-goog-api-key", ""))
+        body = redactor.body(body)
         if response.status_code != _OK:
             # 3xx ends here too: following it would carry the key to another origin.
-            key = request.headers.get("x-goog-api-key", "").encode()
-            body = body.replace(key, b"[key]") if key else body
-            raise fault_of_answer(response.status_code, response.headers, body)
-        bodies = _kept.get()
-        if bodies is None:
+            headers = {name: redactor.text(text) for name, text in response.headers.items()}
+            raise fault_of_answer(response.status_code, headers, body)
+        if keeping is None:
             return httpx2.Response(_OK, headers=response.headers, content=body)
-        bodies.append(body)
+        keeping.bodies.append(body)
         return httpx2.Response(_OK, content=b"{}")
 
     async def aclose(self) -> None:
@@ -87,20 +112,33 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         await self._wire.aclose()
 
 
-async def _read(response: httpx2.Response) -> bytes:
+async def _read(response: httpx2.Response, share: Share) -> bytes:
     is_ok = response.status_code == _OK
     if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
         if not is_ok:
             return b""  # the status says enough
         raise compressed()
+    pieces: list[bytes] = []  # buffers that grow side by side would tear holes into the memory
+    try:
+        return await _join(response, share, pieces, is_ok=is_ok)
+    finally:
+        pieces.clear()  # a traceback holds this frame, in cycles that nobody collects for long
+
+
+async def _join(
+    response: httpx2.Response, share: Share, pieces: list[bytes], *, is_ok: bool
+) -> bytes:
     cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
-    body = bytearray()
+    size = 0
     async with aclosing(response.aiter_raw()) as chunks:
         async for chunk in chunks:
-            body += chunk
-            if len(body) <= cap:
+            await share.take(len(chunk))
+            pieces.append(chunk)
+            size += len(chunk)
+            if size <= cap:
                 continue
             if not is_ok:
                 break  # an error is an error after 64 KiB of it
             raise too_large(cap)
-    return bytes(body)
+    await share.take(size)  # for a moment it is there twice
+    return b"".join(pieces)

@@ -23,7 +23,7 @@ from nanobatch.demo.consent import (
 from nanobatch.demo.figures import Standing
 from nanobatch.demo.screen import Tally, watching
 from nanobatch.demo.summary import bill_check, summary
-from nanobatch.demo.text import counted, sentence
+from nanobatch.demo.text import counted, printable, say, sentence
 from nanobatch.demo.world import simulated
 from nanobatch.errors import ConfigError, NanobatchError
 from nanobatch.job import read_jobs
@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(_read(arguments))
     except NanobatchError as error:
-        sys.stderr.write(f"nanobatch demo: {error}\n")
+        sys.stderr.write(f"nanobatch demo: {printable(str(error))}\n")
         return EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. The same command goes on where it stopped.\n")
@@ -146,7 +146,7 @@ def _run_on_gemini(batch: _Batch, before: Standing, key: str) -> int:
         return _carry_out(batch, before, batch.pipeline(Gemini(), budget=Budget(spent)))
     most = max((batch.budget.usd or Decimal(0)) - spent, Decimal(0))
     if not wants_to_spend(most, key=key, is_agreed=batch.is_agreed):
-        print("Nothing was sent.")
+        say("Nothing was sent.")
         return EXIT_USAGE
     note_painter(batch.out, Painter.GEMINI)
     return _carry_out(batch, before, batch.pipeline(Gemini()))
@@ -156,28 +156,28 @@ def _introduce(batch: _Batch, before: Standing) -> None:
     """Say what is going to happen, and what it may cost."""
     registry = ModelRegistry.builtin()
     prompts = counted(len(batch.jobs), "prompt")
-    print(f"{prompts}, {counted(before.wanted, 'image')} wanted, concurrency {batch.concurrency}")
+    say(f"{prompts}, {counted(before.wanted, 'image')} wanted, concurrency {batch.concurrency}")
     for tier, role in (("Lite", LITE), ("quality", QUALITY)):
         model = registry[role]
-        print(f"{tier:<8} {model.id}, USD {model.usd_per_image():.4f} an image of 1K")
+        say(f"{tier:<8} {model.id}, USD {model.usd_per_image():.4f} an image of 1K")
     if not before.is_new:
-        print(sentence(f"{batch.out} has {before.delivered} of {before.wanted} images already."))
+        say(sentence(f"{batch.out} has {before.delivered} of {before.wanted} images already."))
     if before.missing:
-        print(sentence(f"Forecast {batch.pipeline(Gemini()).forecast(before.missing)}"))
+        say(sentence(f"Forecast {batch.pipeline(Gemini()).forecast(before.missing)}"))
     key = find_key()
     if key is None:
         who = "A simulated Gemini draws and bills on this machine: no API key is set, no money is"
-        print(sentence(f"{who} spent. Ctrl-C ends it in order; the same command goes on."))
+        say(sentence(f"{who} spent. Ctrl-C ends it in order; the same command goes on."))
     else:
         spent = before.spend.worst_case_usd
-        print(
+        say(
             sentence(
                 f"Gemini draws, and the account of {key} pays. The most that {batch.out} may ever "
                 f"cost is USD {batch.budget.usd:.2f} (--budget); USD {spent:.2f} of it is used. "
                 "Ctrl-C ends it in order; the same command goes on."
             )
         )
-    print(flush=True)
+    say()
 
 
 def _carry_out(
@@ -191,14 +191,14 @@ def _carry_out(
     with watching(tally) as progress:
         result = pipeline.run_sync(batch.jobs, progress=progress)
     after = Standing.read(batch.out, batch.jobs)
-    print(f"\n{_ending(result, tally)}\n\n{summary(after, ended=result.ended)}\n")
+    say(f"\n{_ending(result, tally)}\n\n{summary(after, ended=result.ended)}\n")
     if simulator is not None:
-        print(bill_check(billed_usd=simulator.bill.usd, before=before, after=after))
-    print(sentence(f"The images are in {batch.out / 'images'}, the ledger is beside them."))
+        say(bill_check(billed_usd=simulator.bill.usd, before=before, after=after))
+    say(sentence(f"The images are in {batch.out / 'images'}, the ledger is beside them."))
     if result.ended is Ended.COMPLETE:
         return 0
     how = "a higher --budget: " if result.ended is Ended.BUDGET else ""
-    print(sentence(f"Go on with {how}{batch.command}"))
+    say(sentence(f"Go on with {how}{batch.command}"))
     return EXIT_CANCELLED if result.ended is Ended.CANCELLED else EXIT_EARLY
 
 

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from nanobatch.cost import Outcome
-from nanobatch.demo.text import counted, usd
+from nanobatch.demo.text import counted, say, usd
 from nanobatch.pipeline import CallSettled, Ended, ImageAccepted, RunEnding
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def watching(tally: Tally) -> Generator[Callable[[Event], None]]:
         def progress(event: Event) -> None:
             tally.count(event)
             if isinstance(event, RunEnding) and event.ended is Ended.CANCELLED:
-                print("Ending: what is in flight is saved first. Ctrl-C again does not wait.")
+                say("Ending: what is in flight is saved first. Ctrl-C again does not wait.")
             refresh()
 
         yield progress
@@ -117,6 +117,6 @@ def _plain(tally: Tally) -> Generator[Callable[[], None]]:
         if step() > shown:
             shown = step()
             images = f"{tally.accepted} of {counted(tally.wanted, 'image')}"
-            print(f"{100 * shown // PLAIN_STEPS:>4} %  {images}, {tally}", flush=True)
+            say(f"{100 * shown // PLAIN_STEPS:>4} %  {images}, {tally}")
 
     yield refresh

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import textwrap
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -10,12 +12,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from decimal import Decimal
 
-__all__ = ["counted", "percent", "sentence", "table", "usd"]
+__all__ = ["counted", "percent", "printable", "say", "sentence", "table", "usd"]
 
 WIDTH = 79
 """One less than the terminal: some wrap a full line."""
 GAP = "  "
 MIN_TEXT_WIDTH = 20
+
+
+def say(text: str = "") -> None:
+    """Print a text at once; once the reader has left (`... | head`), the batch goes on silently."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        nowhere = os.open(os.devnull, os.O_WRONLY)  # Python flushes once more when it exits
+        os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
 
 
 def usd(amount: Decimal | None) -> str:
@@ -33,9 +45,17 @@ def counted(number: int, noun: str) -> str:
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
+def printable(text: str) -> str:
+    """Return a text without what a terminal would obey: escapes, new lines, changes of direction.
+
+    Ids come from data sets and reasons may quote a model.
+    """
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
 def sentence(text: str) -> str:
     """Return a text in lines that fit; a path is never broken."""
-    return textwrap.fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return textwrap.fill(printable(text), WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 def table(
@@ -48,6 +68,7 @@ def table(
         rows: As many cells each.
         left: Columns that are aligned to the left; the others hold numbers.
     """
+    rows = [[printable(cell) for cell in row] for row in rows]
     last = len(header) - 1
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     room = WIDTH - sum(widths[:last]) - len(GAP) * last

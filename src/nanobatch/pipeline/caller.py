@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
@@ -50,7 +50,7 @@ class Staged:
     """An image that was paid for and lies in `staging/`."""
 
     row: NewCandidate
-    image: bytes
+    image: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +180,7 @@ class Caller:
             if isinstance(fault, TransientError) and fault.body:
                 body = fault.body
                 await anyio.to_thread.run_sync(self._store.files.set_aside, call, body)
+                fault.body = b""  # it may be large, and the wait for the next try long
             rows = [image.row for image in staged]
             await self._store.commit(lambda db: settle(db, settlement, rows, failure))
         self._emit(

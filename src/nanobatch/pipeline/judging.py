@@ -6,11 +6,13 @@ import inspect
 import json
 import os
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.to_thread
 
+from nanobatch.backend.foreign import plain_text
 from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import BrokenImageError, CheckpointError, FilterError
@@ -18,6 +20,7 @@ from nanobatch.filters.container import fault_in
 from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
 from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.control import RunStopped
+from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,9 +215,7 @@ class Judge:
             if is_async(one):
                 result = one(candidate)
             else:
-                result = await anyio.to_thread.run_sync(
-                    one, candidate, abandon_on_cancel=True, limiter=self._threads
-                )
+                result = await run_in_daemon(partial(one, candidate), limiter=self._threads)
             if inspect.isawaitable(result):
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
@@ -264,4 +265,4 @@ class Judge:
 
 
 def _sentence(name: str, error: BaseException) -> str:
-    return f"Filter {name} raised {type(error).__name__}: {error}"
+    return f"Filter {name} raised {type(error).__name__}: {plain_text(str(error))}"

@@ -264,7 +264,7 @@ class TwoTierPipeline:
                 options,
                 checkpoint,
                 control=control,
-                emit=progress,
+                emit=_careful(progress, control),
                 chosen=chosen,
                 told=self._told,
             )
@@ -354,6 +354,26 @@ def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> Non
                 ModelRetiringWarning,
                 stacklevel=3,
             )
+
+
+def _careful(progress: Progress, control: Control) -> Progress:
+    """Return a listener that never raises: its first error ends the run, and it hears no more.
+
+    Raised through our own frames it would skip what has to follow the event, and a traceback
+    with locals would show image bytes.
+    """
+    is_listening = True
+
+    def tell(event: Event) -> None:
+        nonlocal is_listening
+        if is_listening:
+            try:
+                progress(event)
+            except Exception as error:  # noqa: BLE001 - the caller's own, raised by the run
+                is_listening = False
+                control.abort(error)
+
+    return tell
 
 
 def _ignore(event: Event) -> None:

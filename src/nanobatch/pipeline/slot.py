@@ -8,6 +8,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.backend.faults import EMPTY, REFUSED, UNSAFE, fault_of_reply
+from nanobatch.backend.foreign import plain_text
 from nanobatch.candidate import Candidate
 from nanobatch.checkpoint import InHand
 from nanobatch.checkpoint.changes import NewFailure, NewSlot
@@ -258,4 +259,4 @@ def _what_came(reply: Reply) -> str:
         what = f"The prompt was blocked ({', '.join(words)})."
     else:
         what = f"The answer holds no image ({', '.join(words) or 'no reason given'})."
-    return f"{what} {reply.text[:300]}".strip()
+    return plain_text(f"{what} {reply.text[:300]}")
