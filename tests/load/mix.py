@@ -19,10 +19,19 @@ FAULT_SHARE = 0.25  # of all calls it is a fifth: the hopeless prompts get only 
 SEED = 20_261_124
 CONCURRENCY = 8
 
-ENDS_THE_RUN = {"daily_quota", "forbidden", "invalid_key", "no_credit", "not_found", "quota_zero"}
+ENDS_THE_RUN = {
+    "daily_quota",
+    "forbidden",
+    "invalid_key",
+    "no_credit",
+    "not_found",
+    "quota_zero",
+    "withdrawn",
+}
 """Faults after which no call can work: tests/pipeline/test_endings.py is about them."""
 
 MILD: dict[str, Callable[[], Answer]] = {
+    "altered": lambda: answers.altered(lambda body: body + b"}"),
     "animated": answers.animated,
     "bad_base64": answers.bad_base64,
     "blocked": answers.blocked,
@@ -38,9 +47,11 @@ MILD: dict[str, Callable[[], Answer]] = {
     "error": lambda: answers.error(400, "This prompt is not for images."),
     "gzipped": answers.gzipped,
     "image_refused": answers.image_refused,
+    "interim_flood": answers.interim_flood,
     "internal": answers.internal,
     "json_value": answers.json_value,
     "mislabelled": answers.mislabelled,
+    "no_content": answers.no_content,
     "no_image": answers.no_image,
     "not_json": answers.not_json,
     "overloaded": answers.overloaded,
@@ -50,10 +61,11 @@ MILD: dict[str, Callable[[], Answer]] = {
     "rate_limited": answers.rate_limited,
     "redirect": lambda: answers.redirect("https://example.org/elsewhere"),
     "reset": answers.reset,
+    "reset_in_body": answers.reset_in_body,
     "reset, billed": lambda: answers.reset(billed=True),
     "several_images": lambda: answers.several_images(3),
     "slow": lambda: answers.slow(60),
-    "spend_limit": answers.spend_limit,
+    "spend_limit": lambda: answers.spend_limit().with_headers(("retry-after", "0.1")),
     "stall": answers.stall,
     "stall_in_body": answers.stall_in_body,
     "svg": answers.svg,

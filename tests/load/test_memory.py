@@ -22,7 +22,7 @@ from tests.load.hostile import GIB, MIB
 from tests.load.mix import CONCURRENCY, ENDS_THE_RUN, MILD, Mix
 from tests.support import simulator
 
-JOBS = int(os.environ.get("NANOBATCH_LOAD_JOBS", "210"))
+JOBS = int(os.environ.get("NANOBATCH_LOAD_JOBS", "230"))
 MOST_MIB = 300
 ROOT = Path(__file__).parents[2]
 

@@ -28,9 +28,9 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
 USUAL_ANSWER_BYTES = 3 * 1024 * 1024
 """A 1K image in base64, with room to spare: so much of every answer is read without waiting."""
-SHARED_BYTES = 32 * 1024 * 1024
-"""What unfinished answers may take beside the oldest: fifteen images of 1K arrive side by side,
-and eight endless answers take 96 MiB, not 512."""
+SHARED_BYTES = 16 * 1024 * 1024
+"""What unfinished answers may take beyond that together, beside the oldest of them: large ones come
+in one after another, and eight endless answers take 104 MiB, not 512."""
 CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
 
