@@ -49,6 +49,38 @@ def lowest(session: nox.Session) -> None:
     run_tests(session)
 
 
+@nox.session(tags=["long"])
+def crash(session: nox.Session) -> None:
+    """Kill a growing batch 200 times and a small run at every step; overspend nothing."""
+    session.install(".[all]", *group("test"))
+    long = {"NANOBATCH_CRASH_KILLS": "200", "NANOBATCH_CRASH_STRIDE": "1"}
+    session.run("python", "-m", "pytest", "-s", "tests/crash", *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
+def disk(session: nox.Session) -> None:
+    """Let every step to the disk fail; where strace is installed, also inside SQLite."""
+    session.install(".[all]", *group("test"))
+    long = {"NANOBATCH_FAULTS": "all"}
+    session.run("python", "-m", "pytest", "tests/checkpoint", *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
+def load(session: nox.Session) -> None:
+    """Run a thousand jobs under faults in little memory, and the slow cancellations."""
+    session.install(".[all]", *group("test"))
+    tests = ("tests/load", "tests/pipeline/test_cancelling.py")
+    long = {"NANOBATCH_LOAD_JOBS": "1000"}
+    session.run("python", "-m", "pytest", "-rP", *tests, *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
+def planted(session: nox.Session) -> None:
+    """Plant known bugs, one at a time: the tests must catch each of them."""
+    session.install(".[all]", *group("test"))
+    session.run("python", "-m", "tests.crash.planted", *session.posargs)
+
+
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
     """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""

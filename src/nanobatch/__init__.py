@@ -10,6 +10,7 @@ from nanobatch.checkpoint import (
     Failure,
     JobResult,
     JobStatus,
+    RepairReport,
     Spend,
     VerifyReport,
 )
@@ -114,6 +115,7 @@ __all__ = [
     "PriceUnknownError",
     "ProviderError",
     "RegistryError",
+    "RepairReport",
     "Reply",
     "Retry",
     "Route",

@@ -24,6 +24,9 @@ SLOT = "tests/checkpoint/test_one_slot.py::"
 BACKEND = "tests/backend/"
 JOB = "tests/test_job.py::"
 FILTERS = "tests/filters/"
+DISK = "tests/checkpoint/"
+STEPS = DISK + "test_faults.py::test_a_step_that_fails_is_a_sentence_and_nothing_is_lost"
+UNRULY = "tests/pipeline/test_filters_that_misbehave.py::"
 
 ELSEWHERE = {
     "N11": (BACKEND + "test_limits.py::test_a_redirect_is_never_followed",),
@@ -56,7 +59,14 @@ ELSEWHERE = {
         ENDINGS + "test_a_filter_that_fails_keeps_the_image_and_buys_no_other",
         ENDINGS + "test_ten_filter_failures_in_a_row_end_the_run_with_the_filters_error",
     ),
-    "P12": (FILTERS + "test_protocol.py::test_what_is_no_verdict_is_the_filters_error",),
+    "P10": (
+        UNRULY + "test_a_crash_or_hang_in_native_code_keeps_the_image_for_the_next_run",
+        FILTERS + "test_isolated.py::test_a_crash_is_the_filters_error_and_the_next_verdict_comes",
+    ),
+    "P12": (
+        FILTERS + "test_protocol.py::test_what_is_no_verdict_is_the_filters_error",
+        UNRULY + "test_a_filter_that_leaves_the_program_ends_its_verdict_only",
+    ),
     "P15": (
         OPENING + "test_a_closed_checkpoint_says_so_whatever_is_asked",
         BACKEND + "test_gemini.py::test_a_closed_backend_says_how_to_open_it",
@@ -69,7 +79,18 @@ ELSEWHERE = {
     ),
     "D2": (FULL + "test_a_ledger_that_cannot_grow_is_an_error_and_keeps_what_was_accepted",),
     "D3": (FULL + "test_a_failing_fsync_is_an_error_and_is_not_tried_again_on_the_same_file",),
+    "D4": (
+        DISK + "test_disk_errors.py::"
+        "test_after_an_io_error_the_database_is_closed_for_good_and_says_so",
+    ),
+    "D5": (STEPS,),
     "D6": (OPENING + "test_a_read_only_medium_is_a_sentence_for_readers_and_writers",),
+    "D7": (STEPS,),
+    "D8": (
+        DISK + "test_descriptors.py::"
+        "test_an_answer_is_staged_settled_and_accepted_out_of_the_reserve",
+        STEPS,
+    ),
     "D10": (
         OPENING + "test_a_damaged_ledger_is_a_sentence_and_no_new_start",
         OPENING + "test_the_database_of_another_program_is_refused_and_left_as_it_is",

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.audit import audit, lines_lost
 from nanobatch.checkpoint.changes import next_number, now_micros
-from nanobatch.checkpoint.derive import derive, follow_candidates, name_plainly, suffix_of
 from nanobatch.checkpoint.files import sha256_of
-from nanobatch.checkpoint.orphans import adopt_orphans, lost_call
+from nanobatch.checkpoint.repair.derive import derive, follow_candidates, name_plainly, suffix_of
+from nanobatch.checkpoint.repair.orphans import adopt_orphans, lost_call
 from nanobatch.checkpoint.rows import CALL_MONEY
 from nanobatch.checkpoint.wording import few, runs
 from nanobatch.cost import LineKind, Outcome

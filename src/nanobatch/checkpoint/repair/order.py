@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.files import ImageFiles, disk_errors
 from nanobatch.checkpoint.lock import acquire_lock, record_owner
-from nanobatch.checkpoint.reconcile import reconcile
 from nanobatch.checkpoint.records import RepairReport
 from nanobatch.checkpoint.recover import recover
-from nanobatch.checkpoint.restore import forget_missing, restore
-from nanobatch.checkpoint.salvage import salvage
+from nanobatch.checkpoint.repair.reconcile import reconcile
+from nanobatch.checkpoint.repair.restore import forget_missing, restore
+from nanobatch.checkpoint.repair.salvage import salvage
 from nanobatch.checkpoint.schema import DATABASE, connect_writing, definitions, missing_tables
 from nanobatch.checkpoint.trouble import Trouble, database_errors, trouble_of
 from nanobatch.checkpoint.verify import verify

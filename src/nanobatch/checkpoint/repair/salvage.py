@@ -16,8 +16,8 @@ from nanobatch.checkpoint.files import (
     sync_folder,
     write_durably,
 )
-from nanobatch.checkpoint.graft import graft
-from nanobatch.checkpoint.reconcile import reconcile
+from nanobatch.checkpoint.repair.graft import graft
+from nanobatch.checkpoint.repair.reconcile import reconcile
 from nanobatch.checkpoint.schema import DATABASE, create_tables, missing_tables
 from nanobatch.checkpoint.trouble import Trouble, database_errors
 from nanobatch.checkpoint.wording import runs

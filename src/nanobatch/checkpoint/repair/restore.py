@@ -7,10 +7,10 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.changes import NewFailure, fail, now_micros
-from nanobatch.checkpoint.derive import derive
 from nanobatch.checkpoint.files import create_folder, sha256_of, sync_folder, write_durably
 from nanobatch.checkpoint.inventory import KeptFile, fault_of, kept_files
 from nanobatch.checkpoint.recover import close_run
+from nanobatch.checkpoint.repair.derive import derive
 from nanobatch.checkpoint.schema import DATABASE
 from nanobatch.cost import LineKind
 
