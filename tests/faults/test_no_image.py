@@ -128,7 +128,7 @@ ONCE_MORE = [
         fault="N38",
         name="a text that steers terminals",
         first=(answers.text_only("no\x1b[31m\x00 \ud83d\u202e " + "word " * 2000),),
-        says="The answer holds no image (STOP). no [31m  \\ud83d ",
+        says="The answer holds no image (STOP). no [31m \\ud83d ",
     ),
     Case(
         fault="N38",
