@@ -58,6 +58,16 @@ __all__ = [
 ]
 
 
+MAX_SHOWN_CHARACTERS = 600
+
+
+def one_line(text: str) -> str:
+    """Return words from a file as a message may hold them: printable, on one line, not endless."""
+    shown = text[:MAX_SHOWN_CHARACTERS]
+    shown = "".join(c if c.isprintable() else repr(c)[1:-1] for c in shown)
+    return shown if len(text) <= MAX_SHOWN_CHARACTERS else f"{shown}…"
+
+
 class NanobatchError(Exception):
     """Base of everything nanobatch raises on purpose."""
 

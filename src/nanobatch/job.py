@@ -22,7 +22,7 @@ from pydantic import (
     ValidationError,
 )
 
-from nanobatch.errors import JobFileError
+from nanobatch.errors import JobFileError, one_line
 
 __all__ = ["Job", "Route", "read_jobs"]
 
@@ -303,6 +303,8 @@ def _csv_fields(cells: dict[str, str]) -> "_Fields":
 def _complaint(error: ValidationError) -> str:
     """Say in words which field of a job is wrong and why."""
     first = error.errors(include_url=False)[0]
+    if not first["loc"]:
+        return "the name of a field is no Unicode text; remove what is no character"
     name = str(first["loc"][0])
     match first["type"]:
         case "extra_forbidden":
@@ -320,7 +322,7 @@ def _complaint(error: ValidationError) -> str:
 def _file_error(file: Path, complaint: str, line: int | None = None) -> JobFileError:
     place = f"{file}" if line is None else f"{file}, line {line}:"
     end = "" if complaint.endswith("?") else "."
-    return JobFileError(f"{place} {complaint}{end}", file=file, line=line)
+    return JobFileError(f"{place} {one_line(complaint)}{end}", file=file, line=line)
 
 
 _Fields = dict[str, object]

@@ -13,7 +13,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
-from nanobatch.errors import RegistryError
+from nanobatch.errors import RegistryError, one_line
 from nanobatch.models.price import check_batch_factor, check_rate
 from nanobatch.models.shape import edge_px, width_per_height
 
@@ -28,6 +28,10 @@ __all__ = [
     "sheet_error",
     "toml_key",
 ]
+
+
+MAX_TOKENS = 10_000_000
+"""Most tokens taken for the count of one call: with more a reserve would not fit the database."""
 
 
 def _decimal(value: object) -> Decimal:
@@ -93,6 +97,7 @@ _Name = Annotated[str, AfterValidator(_name)]
 _Size = Annotated[str, AfterValidator(_size)]
 _AspectRatio = Annotated[str, AfterValidator(_aspect_ratio)]
 _Count = Annotated[int, Field(strict=True, ge=1)]
+_Tokens = Annotated[_Count, Field(le=MAX_TOKENS)]
 _Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
@@ -117,12 +122,12 @@ class ModelSection(_Section):
     aliases: tuple[_Name, ...] = ()
     sizes: tuple[_Size, ...] = ()
     aspect_ratios: tuple[_AspectRatio, ...] = ()
-    image_tokens: dict[_Size, _Count] = {}
+    image_tokens: dict[_Size, _Tokens] = {}
     released: _DayOrNone = None
     retires: _DayOrNone = None
     replacement: str = ""
     timeout_seconds: _Seconds = 300.0
-    max_reserved_output_tokens: _Count | None = None
+    max_reserved_output_tokens: _Tokens | None = None
     thinking_levels: tuple[_Name, ...] = ()
     default_thinking_level: str = ""
     prices: tuple[PriceSection, ...] = ()
@@ -194,7 +199,8 @@ def sheet_error(file: Path | None, key: str, complaint: str) -> RegistryError:
     """Return the error to raise: one sentence with file, dotted key and complaint."""
     where = "The built-in price sheet" if file is None else str(file)
     end = "" if complaint.endswith("?") else "."
-    message = f"{where}: {key} {complaint}{end}" if key else f"{where} {complaint}{end}"
+    complaint = one_line(complaint)
+    message = f"{where}: {one_line(key)} {complaint}{end}" if key else f"{where} {complaint}{end}"
     return RegistryError(message, file=file, key=key)
 
 

@@ -83,8 +83,9 @@ class Board:
 
     async def end_settled(self) -> None:
         """Once no worker works any more: write down the jobs that ended while the run did."""
-        for job in [job for job in self._active if job.is_idle and job.is_settled]:
-            await self._end(job)
+        for job in list(self._active):
+            if job.is_done or (job.is_idle and job.is_settled):
+                await self._end(job)
 
     def touch(self, job: JobProgress) -> None:
         """Look at a job again: something of it is over."""

@@ -128,6 +128,7 @@ class Caller:
             )
             answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
             cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
+            # Before the permit goes on: after a 429 it is one of those that are to be fewer.
             self._learn(fault, ticket)
         finally:
             self._admission.leave(ticket, cost_nano=cost_nano)

@@ -238,7 +238,8 @@ class Keeper:
 
 def _thumbnail(candidate: Candidate) -> bytes | None:
     try:
-        picture = candidate.image.convert("RGB")
+        is_see_through = candidate.image.has_transparency_data
+        picture = candidate.image.convert("RGBA" if is_see_through else "RGB")
         picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
         file = io.BytesIO()
         picture.save(file, "WEBP", quality=70)

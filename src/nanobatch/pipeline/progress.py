@@ -142,15 +142,20 @@ class JobProgress:
         return self.in_flight.total() == 0 and self.picking == 0
 
     @property
+    def is_done(self) -> bool:
+        """Whether it has all the images it wants."""
+        return self.delivered >= self.job.want
+
+    @property
     def is_settled(self) -> bool:
         """Whether it is known how it ends, whatever the run could still do."""
-        return self.delivered >= self.job.want or self.closing is not None
+        return self.is_done or self.closing is not None
 
     def next_step(self, gone: frozenset[Tier]) -> Step | None:
         """Return what to do next for this job and count it as in flight; `None`: wait, or over."""
         if self.leftovers:
             return JudgeStep(job=self, leftovers=self.leftovers.pop())
-        if self.delivered + self.picking >= self.job.want:
+        if self.delivered + self.picking + self.in_flight[self._other_stage] >= self.job.want:
             return None
         if not self.is_finish and len(self.groups) >= self.job.best_of:
             best, unpicked = self._pop_group()  # all paid for: delivered even if the job is closing
@@ -209,8 +214,8 @@ class JobProgress:
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
 
     def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
-        finishing = self.in_flight[Stage.FINISH] + self.held[Stage.FINISH]
-        if Tier.QUALITY in gone or self.delivered + finishing >= self.job.want:
+        coming = self.in_flight[Stage.FINISH] + self.held[Stage.FINISH] + self._coming_otherwise
+        if Tier.QUALITY in gone or self.delivered + coming >= self.job.want:
             return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:
@@ -234,9 +239,19 @@ class JobProgress:
         self.in_flight[stage] += 1
         return DrawStep(job=self, draw=draw)
 
+    @property
+    def _other_stage(self) -> Stage:
+        """The stage whose images another route would accept; earlier runs may have left some."""
+        return Stage.CANDIDATE if self.is_finish else Stage.FINISH
+
+    @property
+    def _coming_otherwise(self) -> int:
+        """How many images that the job's earlier route paid for may still be accepted."""
+        return self.in_flight[self._other_stage] + self.held[self._other_stage]
+
     def _needed(self, stage: Stage) -> int:
         """Return how many more slots of a stage the job needs, beside those in flight."""
-        open_wants = self.job.want - self.delivered - self.picking
+        open_wants = self.job.want - self.delivered - self.picking - self._coming_otherwise
         if stage is Stage.DRAFT:
             open_wants -= len(self.picks) + self.in_flight[Stage.FINISH] + self.held[Stage.FINISH]
         waiting = len(self.groups) + self.in_flight[stage] + self.held[stage]
