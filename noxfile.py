@@ -66,6 +66,22 @@ def disk(session: nox.Session) -> None:
 
 
 @nox.session(tags=["long"])
+def laws(session: nox.Session) -> None:
+    """Hold the laws of money and images over 2,000 histories of a checkpoint."""
+    session.install(".[all]", *group("test"))
+    long = {"NANOBATCH_LAW_EXAMPLES": "2000"}
+    session.run("python", "-m", "pytest", "tests/laws", *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
+def fuzz(session: nox.Session) -> None:
+    """Feed 100,000 broken answers, images, configs, job files and ledgers each."""
+    session.install(".[all]", *group("test"))
+    long = {"NANOBATCH_FUZZ_INPUTS": "100000"}
+    session.run("python", "-m", "pytest", "tests/fuzz", *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
 def load(session: nox.Session) -> None:
     """Run a thousand jobs under faults in little memory, and the slow cancellations."""
     session.install(".[all]", *group("test"))

@@ -13,7 +13,7 @@ import pytest
 
 from nanobatch import Gemini, ImageRequest, ProviderError, Reply, TransientError
 from nanobatch.backend.answer import read_answer
-from nanobatch.backend.faults import fault_of_answer
+from nanobatch.backend.translate import fault_of_answer
 from nanobatch.simulator import Answer, Simulator
 from nanobatch.simulator.studio import Content
 from tests.fuzz.mutator import INPUTS, Campaign, Mutator

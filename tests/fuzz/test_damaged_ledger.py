@@ -91,16 +91,18 @@ def _look(root: Path) -> str:
         reader = Checkpoint.read(root)
     except CheckpointError as error:
         return _refused(error)
-    refusals = 0
+    refusals: list[str] = []
     with reader as checkpoint:
         for question in _questions(checkpoint, root):
             try:
                 question()
             except CheckpointError as error:
-                refusals += bool(_refused(error))
+                _refused(error)
+                refusals.append(str(error))
         is_clean = checkpoint.verify().is_clean
-    if refusals:
-        assert not is_clean, "verify must find what cannot be read"
+    if is_clean:  # verify finds what cannot be read
+        # But a bit of an index may pass SQLite's own check, once in some thousand times.
+        assert all("database disk image is malformed" in refusal for refusal in refusals)
     return "partly read" if refusals else ("sound" if is_clean else "found by verify")
 
 
@@ -153,10 +155,6 @@ def _refused(error: CheckpointError) -> str:
 
 
 @pytest.mark.timeout(0)  # the long version takes a while
-@pytest.mark.xfail(
-    strict=False,
-    reason="some damage still ends in a ValueError, a UnicodeDecodeError or two lines of text",
-)
 @pytest.mark.parametrize("use", [_look, _open])
 async def test_a_damaged_ledger_is_read_or_refused_never_a_traceback(
     use: Callable[[Path], str], folder: Path

@@ -147,3 +147,31 @@ async def test_after_a_429_not_one_more_call_begins_before_there_are_fewer(tmp_p
 
     assert started == 4
     assert backend.started == 9  # eight images, and the one that was told to come later
+
+
+async def test_what_was_paid_for_under_another_best_of_is_kept_and_not_accepted_beyond_the_want(
+    tmp_path: Path,
+) -> None:
+    seen: list[int] = []
+
+    def tired_at_first(candidate: Candidate) -> bool:
+        seen.append(candidate.slot)
+        if len(seen) == 1:
+            raise RuntimeError("not today")
+        return True
+
+    job = Job(id="poster", prompt="x", want=1, best_of=2)
+    async with simulator() as server:
+        await pipeline_on(server, tmp_path, filters=[tired_at_first], concurrency=1).run([job])
+        before = server.bill.requests
+        result = await pipeline_on(server, tmp_path, filters=[]).run(
+            [job.model_copy(update={"best_of": 1})]
+        )
+
+    assert before == 2  # one that nobody could judge, and one that passed
+    assert server.bill.requests == 2
+    assert len(list(result.images)) == result.delivered == 1
+    assert result.jobs["poster"].status is JobStatus.DONE
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert sorted(str(one.state) for one in checkpoint.candidates()) == ["accepted", "passed"]
+        assert checkpoint.verify().is_clean

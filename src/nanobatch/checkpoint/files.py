@@ -230,9 +230,11 @@ def file_stem(job_id: str) -> str:
     return kept
 
 
-def is_plain(name: str) -> bool:
-    """Return whether a name can only be a file in the folder it is looked up in."""
-    return name not in ("", ".", "..") and not _LEADS_AWAY.intersection(name)
+def is_plain(name: object) -> bool:
+    """Return whether a name, from a row that may be damaged, can only be a file in its folder."""
+    if not isinstance(name, str) or name in ("", ".", ".."):
+        return False
+    return not _LEADS_AWAY.intersection(name)
 
 
 def stem_key(stem: str) -> str:

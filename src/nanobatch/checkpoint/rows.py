@@ -34,12 +34,14 @@ __all__ = [
     "JOBS",
     "LEDGER",
     "STATE_BY_CANDIDATES",
+    "THUMBNAIL",
     "Row",
     "candidate_of",
     "failure_of",
     "image_of",
     "job_of",
     "line_of",
+    "refuse_blobs",
     "spend_of",
 ]
 
@@ -122,6 +124,21 @@ FROM slots s LEFT JOIN candidates c ON c.slot = s.number GROUP BY s.number
 """
 
 
+def refuse_blobs(row: Row, *, but: int | None = None) -> None:
+    """Refuse bytes where text or a number belongs: SQLite checks types only when it writes.
+
+    Args:
+        row: A row that was read.
+        but: The column that may hold bytes.
+
+    Raises:
+        TypeError: Another column does.
+    """
+    for column, value in enumerate(row):
+        if isinstance(value, bytes) and column != but:
+            raise TypeError("it holds bytes where text or a number belongs")
+
+
 def image_of(row: Row, files: ImageFiles) -> AcceptedImage:
     """Return an accepted image from a row of `IMAGES`."""
     return AcceptedImage(
@@ -155,6 +172,10 @@ def failure_of(row: Row) -> Failure:
     )
 
 
+THUMBNAIL = 12
+"""The column of `CANDIDATES` that holds bytes."""
+
+
 def candidate_of(row: Row, files: ImageFiles) -> CandidateRecord:
     """Return a candidate from a row of `CANDIDATES`."""
     state = CandidateState(row[6])
@@ -175,7 +196,7 @@ def candidate_of(row: Row, files: ImageFiles) -> CandidateRecord:
         reason=row[8],
         score=row[9],
         path=path,
-        thumbnail=row[12],
+        thumbnail=row[THUMBNAIL],
         sha256=row[13],
         mime_type=row[14],
         width_px=row[15],

@@ -8,7 +8,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.trouble import Trouble, database_errors
-from nanobatch.errors import CheckpointError
+from nanobatch.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -235,7 +235,7 @@ def check_integrity(connection: sqlite3.Connection, folder: Path) -> None:
         fault = connection.execute("PRAGMA integrity_check(1)").fetchone()[0]
     if fault != "ok":
         raise CheckpointError(
-            f"The checkpoint {folder / DATABASE} is damaged: {fault}. "
+            f"The checkpoint {folder / DATABASE} is damaged: {one_line(fault)}. "
             f"{Trouble.DAMAGED.value.format(root=folder)}",
             path=folder,
         )

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from nanobatch.errors import CheckpointError, NanobatchError
+from nanobatch.errors import CheckpointError, NanobatchError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -106,6 +106,8 @@ def trouble_of(error: BaseException) -> Trouble:
     """Return what kind of trouble an error is."""
     if isinstance(error, OSError):
         return _SYSTEM.get(error.errno or 0, Trouble.OTHER)
+    if isinstance(error, UnicodeDecodeError):
+        return Trouble.DAMAGED
     code = getattr(error, "sqlite_errorcode", None)  # errors of the module itself have none
     if code is None:
         return Trouble.OTHER
@@ -144,8 +146,9 @@ def database_errors(root: Path, what: str) -> Generator[None]:
     """
     try:
         yield
-    except sqlite3.Error as error:
-        raise CheckpointError(f"{what}: {error}. {advice(error, root)}", path=root) from error
+    except (sqlite3.Error, UnicodeDecodeError) as error:  # a damaged name may be in its message
+        why = one_line(str(error))
+        raise CheckpointError(f"{what}: {why}. {advice(error, root)}", path=root) from error
 
 
 @contextmanager
@@ -163,5 +166,6 @@ def row_errors(root: Path | None = None) -> Generator[None]:
         where = f"{root} " if root else ""
         safe = Trouble.DISAGREES.value.format(root=root or "FOLDER")
         raise CheckpointError(
-            f"A row of the checkpoint {where}cannot be understood: {error}. {safe}", path=root
+            f"A row of the checkpoint {where}cannot be understood: {one_line(str(error))}. {safe}",
+            path=root,
         ) from error

@@ -54,6 +54,9 @@ def verify(root: Path) -> VerifyReport:
             ]
         except sqlite3.Error as error:
             return VerifyReport(images=0, staged=0, faults=(*faults, f"Database: {error}."))
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
+            fault = f"Database: a row cannot be understood: {error}."
+            return VerifyReport(images=0, staged=0, faults=(*faults, fault))
     read = Counter(one.folder for one in kept)
     return VerifyReport(
         images=read["images"], staged=read["staging"], faults=tuple(dict.fromkeys(faults))
@@ -72,5 +75,5 @@ def database_faults(db: sqlite3.Connection) -> Iterator[str]:
         for (table, parent), count in sorted(dangling.items()):
             times = "" if count == 1 else f" ({count:,} times)"
             yield f"Database: {table} names a row of {parent} that is missing{times}."
-    except sqlite3.Error as error:
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         yield f"Database: {error}."

@@ -97,7 +97,7 @@ class JobProgress:
     """Drafts that wait for their finish."""
     leftovers: list[tuple[Leftover, ...]] = field(default_factory=list[tuple[Leftover, ...]])
     picking: int = 0
-    """Groups whose best candidate is being accepted."""
+    """Images that are being accepted at this moment."""
     delivered: int = 0
     next_number: int = 1
     void_streak: int = 0

@@ -191,13 +191,17 @@ class SlotWalker:
             await self._keeper.reject(job, candidate, staged, judgement)
             verdict = SlotVerdict.BROKEN if judgement.is_broken else SlotVerdict.REJECTED
             return SlotOutcome(verdict, judgement.reason)
-        is_accepted_now = row.stage is Stage.FINISH or (
-            row.stage is Stage.CANDIDATE and job.job.best_of == 1
+        competes = row.stage is Stage.DRAFT or (
+            row.stage is Stage.CANDIDATE and job.job.best_of > 1
         )
-        if is_accepted_now:
-            image = await self._keeper.accept(job, staged, judgement)
-            await self._ender.remember(job, image, judgement.memos)
-            job.delivered += 1
+        if not competes and job.delivered + job.picking < job.job.want:
+            job.picking += 1
+            try:
+                image = await self._keeper.accept(job, staged, judgement)
+                await self._ender.remember(job, image, judgement.memos)
+                job.delivered += 1
+            finally:
+                job.picking -= 1
         else:
             in_hand = InHand(
                 candidate=staged.row.number,
