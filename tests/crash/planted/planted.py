@@ -42,15 +42,15 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/keeping.py",
-                "name = await anyio.to_thread.run_sync(files.accept, file, "
-                'f"{job.taken.stem}-{nth}")',
-                "name = f\"{job.taken.stem}-{nth}.{file.rpartition('.')[2]}\"",
+                "name = await anyio.to_thread.run_sync("
+                "lambda: files.accept(file, stem, sha256=sha256))",
+                "name = f\"{stem}.{file.rpartition('.')[2]}\"",
             ),
             Edit(
                 "pipeline/keeping.py",
                 "        await anyio.to_thread.run_sync(files.discard, file)\n",
                 "        await anyio.to_thread.run_sync(\n"
-                '            files.accept, file, f"{job.taken.stem}-{nth}"\n'
+                "            lambda: files.accept(file, stem, sha256=sha256)\n"
                 "        )\n"
                 "        await anyio.to_thread.run_sync(files.discard, file)\n",
             ),
@@ -59,7 +59,13 @@ PLANTED: tuple[PlantedBug, ...] = (
     ),
     PlantedBug(
         name="no fsync of the folder",
-        edits=(Edit("checkpoint/files.py", "        os.fsync(descriptor)\n", "        pass\n"),),
+        edits=(
+            Edit(
+                "checkpoint/files.py",
+                "        os.fsync(descriptor)\n    except OSError as error:\n",
+                "        pass\n    except OSError as error:\n",
+            ),
+        ),
         caught_by=(SYNCED,),
     ),
     PlantedBug(
@@ -67,11 +73,12 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "checkpoint/files.py",
-                "            os.fsync(file.fileno())\n",
+                "            _write_all(descriptor, content)\n            os.fsync(descriptor)\n",
+                "            _write_all(descriptor, content)\n"
                 "            try:\n"
-                "                os.fsync(file.fileno())\n"
+                "                os.fsync(descriptor)\n"
                 "            except OSError:\n"
-                "                os.fsync(file.fileno())\n",
+                "                os.fsync(descriptor)\n",
             ),
         ),
         caught_by=("tests/checkpoint/test_full_disk.py",),
@@ -200,8 +207,11 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "checkpoint/files.py",
-                "            os.fsync(file.fileno())\n        part.replace(path)\n",
-                "            part.replace(path)\n            os.fsync(file.fileno())\n",
+                "            _write_all(descriptor, content)\n            os.fsync(descriptor)\n",
+                "            _write_all(descriptor, content)\n"
+                "            part.replace(path)\n"
+                "            os.fsync(descriptor)\n"
+                "            path.replace(part)\n",
             ),
         ),
         caught_by=(SYNCED,),
@@ -224,7 +234,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "checkpoint/recover.py",
-                "close_run(db, adopted=_staged_by_call(files))",
+                "close_run(db, adopted=_staged_by_call(db, files))",
                 "close_run(db)",
             ),
         ),
@@ -235,8 +245,8 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/caller.py",
-                "at_least(wait, fault.retry_after_seconds)",
-                "at_least(wait, None)",
+                "at_least(wait or 0.0, fault.retry_after_seconds)",
+                "at_least(wait or 0.0, None)",
             ),
         ),
         caught_by=("tests/pipeline/test_waiting_to_retry.py",),
