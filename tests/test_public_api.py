@@ -29,7 +29,9 @@ CONTRACT = {
     "Checkpoint",
     "CostModel",
     "Ended",
+    "Estimate",
     "Failure",
+    "Forecast",
     "Gemini",
     "ImageBackend",
     "ImageRequest",
@@ -52,7 +54,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "Comparison", "Estimate", "compare", "report", "testing")
+LATER = ("BatchOptions", "Comparison", "compare", "report", "testing")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

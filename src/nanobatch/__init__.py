@@ -16,6 +16,8 @@ from nanobatch.checkpoint import (
 )
 from nanobatch.cost import (
     CostModel,
+    Estimate,
+    Forecast,
     LedgerLine,
     break_even_accept_rate,
     two_tier_usd_per_accepted,
@@ -53,7 +55,6 @@ from nanobatch.pipeline import (
     Ended,
     Event,
     FailureRecorded,
-    Forecast,
     ImageAccepted,
     JobEnded,
     JobStarted,
@@ -84,6 +85,7 @@ __all__ = [
     "CostModel",
     "DuplicateJobError",
     "Ended",
+    "Estimate",
     "Event",
     "Failure",
     "FailureRecorded",

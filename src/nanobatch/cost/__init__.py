@@ -1,5 +1,7 @@
 """What an accepted image costs: the ledger, the formula, and two tiers compared."""
 
+from nanobatch.cost.estimate import Estimate
+from nanobatch.cost.forecast import Forecast
 from nanobatch.cost.ledger import LedgerLine, LedgerTotals, LineKind, Outcome, Stage
 from nanobatch.cost.model import CostModel
 from nanobatch.cost.table import CostTable
@@ -8,6 +10,8 @@ from nanobatch.cost.two_tier import break_even_accept_rate, two_tier_usd_per_acc
 __all__ = [
     "CostModel",
     "CostTable",
+    "Estimate",
+    "Forecast",
     "LedgerLine",
     "LedgerTotals",
     "LineKind",

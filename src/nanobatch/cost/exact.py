@@ -13,11 +13,20 @@ from decimal import (
     InvalidOperation,
 )
 from fractions import Fraction
+from math import isinf
 from operator import index
 from reprlib import repr as short_repr
 from typing import Literal, SupportsIndex, TypeAlias
 
-__all__ = ["Number", "add_exactly", "read_count", "read_fraction", "to_decimal"]
+__all__ = [
+    "Number",
+    "add_exactly",
+    "from_float",
+    "read_count",
+    "read_fraction",
+    "scaled",
+    "to_decimal",
+]
 
 Number: TypeAlias = Decimal | int | str | float
 """What a caller may write for a number; a float is read as it prints, `0.1` as one tenth."""
@@ -31,7 +40,11 @@ SIGNIFICANT_DIGITS = 28
 LARGEST_EXPONENT = 30
 """Leading digits stand from 1e-30 to 1e30: `"1e999999999"` would be a gigabyte of them."""
 
+MEASURED_DIGITS = 12
+"""Digits of a bound: it was computed in floats, of which more mean nothing."""
+
 _ROUNDED = Context(prec=SIGNIFICANT_DIGITS, rounding=ROUND_HALF_EVEN)
+_MEASURED = Context(prec=MEASURED_DIGITS, rounding=ROUND_HALF_EVEN)
 _EXACT = Context(prec=MAX_PREC, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[Inexact, InvalidOperation])
 
 
@@ -93,6 +106,19 @@ def to_decimal(value: Fraction) -> Decimal:
 def add_exactly(left: Decimal, right: Decimal) -> Decimal:
     """Return the sum of two amounts with every digit, whatever the caller's decimal context."""
     return _EXACT.add(left, right)
+
+
+def from_float(value: float) -> Decimal:
+    """Return a computed bound as a decimal of 12 significant digits; Infinity stays what it is."""
+    return _MEASURED.create_decimal_from_float(value)
+
+
+def scaled(value: Fraction, factor: float) -> Decimal:
+    """Return `value` x `factor` >= 0 to 12 significant digits; Infinity for an infinite factor."""
+    if isinf(factor):
+        return Decimal("Infinity")
+    numerator, denominator = (value * Fraction(factor)).as_integer_ratio()
+    return _MEASURED.divide(Decimal(numerator), Decimal(denominator))
 
 
 def _read_decimal(value: object) -> Decimal | None:

@@ -163,7 +163,7 @@ def _introduce(batch: _Batch, before: Standing) -> None:
     if not before.is_new:
         say(sentence(f"{batch.out} has {before.delivered} of {before.wanted} images already."))
     if before.missing:
-        say(sentence(f"Forecast {batch.pipeline(Gemini()).forecast(before.missing)}"))
+        say(sentence(f"Forecast {batch.pipeline(Gemini()).forecast(before.missing).sentence}"))
     key = find_key()
     if key is None:
         who = "A simulated Gemini draws and bills on this machine: no API key is set, no money is"

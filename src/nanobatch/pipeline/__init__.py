@@ -14,7 +14,6 @@ from nanobatch.pipeline.events import (
     RunEnded,
     RunEnding,
 )
-from nanobatch.pipeline.forecast import Forecast
 from nanobatch.pipeline.pipeline import TwoTierPipeline
 from nanobatch.pipeline.result import RunResult
 
@@ -26,7 +25,6 @@ __all__ = [
     "Ended",
     "Event",
     "FailureRecorded",
-    "Forecast",
     "ImageAccepted",
     "JobEnded",
     "JobStarted",

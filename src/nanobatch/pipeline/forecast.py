@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+from nanobatch.cost import Forecast
 from nanobatch.job import Route
 from nanobatch.models import Tier, TokenUsage
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.plan import Plan
 
-__all__ = ["Forecast", "forecast"]
+__all__ = ["forecast"]
 
 ASSUMED_ACCEPT_RATE = Decimal("0.70")
 ASSUMED_REGENERATION_RATE = Decimal("0.08")
@@ -28,37 +29,8 @@ Source: reference page "Gemini image API: facts" 0.11, collected 2026-11-23, unv
 """
 CALLS_PER_SLOT = 2
 """At most: the first and one regeneration."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """What some jobs may cost, USD."""
-
-    images: int
-    """Images the jobs want."""
-
-    low_usd: Decimal
-    """If every first candidate were accepted."""
-
-    expected_usd: Decimal
-    """At the measured rates of the registry, or at assumed ones: see `is_measured`."""
-
-    high_usd: Decimal
-    """If the stop rule ended every job at its last chance, but never more than the whole budget.
-
-    What earlier runs of the checkpoint have spent is not subtracted: the forecast opens nothing.
-    """
-
-    is_measured: bool
-    """Whether every rate used was measured; if not, run a small batch first."""
-
-    def __str__(self) -> str:
-        """Say it in a sentence."""
-        basis = "measured rates" if self.is_measured else "assumed rates (70 % accepted)"
-        return (
-            f"{self.images} images: about {self.expected_usd:.2f} USD at {basis}, "
-            f"{self.low_usd:.2f} to {self.high_usd:.2f} USD."
-        )
+ASSUMED = "Where nothing was measured, 70 % are taken to be accepted."
+BOUNDS = "The bounds run from every first candidate accepted to every job at its last chance."
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +69,7 @@ def forecast(jobs: Iterable[Job], options: Options, registry: ModelRegistry) -> 
         expected_usd=expected if cap is None else min(expected, cap),
         high_usd=high if cap is None else min(high, cap),
         is_measured=is_measured,
+        note=BOUNDS if is_measured else f"{ASSUMED} {BOUNDS}",
     )
 
 

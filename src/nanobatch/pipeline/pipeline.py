@@ -21,7 +21,7 @@ from nanobatch.job import Job, Route
 from nanobatch.models import ModelRegistry, Tier
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
-from nanobatch.pipeline.forecast import Forecast, forecast
+from nanobatch.pipeline.forecast import forecast
 from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan
 from nanobatch.pipeline.run import Run
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
     from nanobatch.backend import ImageBackend
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.cost import Forecast
     from nanobatch.filters import AnyFilter
     from nanobatch.models import Model
     from nanobatch.pipeline.events import Event
