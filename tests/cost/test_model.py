@@ -349,9 +349,13 @@ def test_a_model_from_a_ledger_says_what_it_rests_on() -> None:
 
     text = str(CostModel.from_ledger([*small_ledger(), unknown]))
 
-    # 0.07235 is shown with three significant digits, the half going to the even one
+    # 0.07235 is shown with three significant digits, the half going to the even one; the bounds
+    # are those of the reference page for costs .0436, .0675 and .0336, the second rejected
     assert text == (
-        "USD 0.0724 per accepted image: (0.0337 x (1 + 33.3 %) + 0.00333) / 66.7 %\n"
+        "USD 0.0724 (0.0307 to 0.3237, 95 %, n = 3) per accepted image: "
+        "(0.0337 x (1 + 33.3 %) + 0.00333) / 66.7 %\n"
+        "accept rate 66.7 % (20.8 to 93.9 %, 95 %, n = 3); "
+        "regeneration rate 33.3 % (6.1 to 79.2 %, 95 %, n = 3)\n"
         "USD 0.1447 confirmed and at most USD 0.1229 unknown; 3 slots, 4 calls, 2 accepted; "
         "fill rate 50.0 % (2 of 4 wanted)"
     )
@@ -360,8 +364,11 @@ def test_a_model_from_a_ledger_says_what_it_rests_on() -> None:
 def test_a_model_without_an_accepted_image_says_so() -> None:
     text = str(CostModel.from_ledger([call(1, 1, "0.0336")]))
 
+    # the accept rate is below 0.793, says wilson(0, 1); one slot does not say how its cost scatters
     assert text == (
         "No accepted image yet, so no cost per accepted image.\n"
+        "accept rate 0.0 % (0.0 to 79.3 %, 95 %, n = 1); "
+        "regeneration rate 0.0 % (0.0 to 79.3 %, 95 %, n = 1)\n"
         "USD 0.0336 confirmed; 1 slots, 1 calls, 0 accepted; fill rate 100.0 % (0 of 0 wanted)"
     )
 
@@ -369,7 +376,9 @@ def test_a_model_without_an_accepted_image_says_so() -> None:
 def test_a_notebook_shows_a_table_with_the_cost_and_the_fill_rate() -> None:
     html = CostModel.from_ledger(small_ledger())._repr_html_()
 
-    assert "<td>USD per accepted image</td><td>0.0724</td>" in html
+    usd = "0.0724 (0.0307 to 0.3237, 95 %, n = 3)"  # as above
+    assert f"<td>USD per accepted image</td><td>{usd}</td>" in html
+    assert "<td>Accept rate</td><td>66.7 % (20.8 to 93.9 %, 95 %, n = 3)</td>" in html
     assert "<td>Fill rate</td><td>50.0 %</td>" in html
 
 

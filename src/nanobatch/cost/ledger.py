@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from nanobatch.cost.exact import add_exactly
+from nanobatch.cost.scatter import NO_SLOTS, SlotSums
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -145,6 +146,9 @@ class LedgerTotals:
     delivered: int = 0
     """Accepted images that were wanted: over the jobs, the smaller of accepted and wanted."""
 
+    by_slot: SlotSums = field(default=NO_SLOTS, repr=False)
+    """How the slots scatter, which intervals need; empty if nobody kept them."""
+
     @property
     def spend_usd(self) -> Decimal:
         """Confirmed spend, USD."""
@@ -171,6 +175,7 @@ class LedgerTotals:
         accepted_slots: set[int] = set()
         accepted_of_job: Counter[str] = Counter()
         want_of_job: Counter[str] = Counter()
+        usd_of_slot: defaultdict[int, Decimal] = defaultdict(Decimal)
         generation_usd = other_usd = unknown_usd = Decimal(0)
         for line in lines:
             if line.kind == LineKind.CALL:
@@ -198,6 +203,7 @@ class LedgerTotals:
                 elif line.kind == LineKind.LOST and line.slot in accepted_slots:
                     accepted_slots.discard(line.slot)
                     accepted_of_job[line.job_id] -= 1
+            _charge(usd_of_slot, line)
             unknown_usd = add_exactly(unknown_usd, line.unknown_usd)
         return cls(
             slots=len(set(slot_of_billed_call.values())),
@@ -210,4 +216,15 @@ class LedgerTotals:
             delivered=sum(
                 min(accepted_of_job[job_id], max(want, 0)) for job_id, want in want_of_job.items()
             ),
+            by_slot=SlotSums.of(
+                slots_of_calls=slot_of_billed_call.values(),
+                usd_of_slot=usd_of_slot,
+                accepted_slots=accepted_slots,
+            ),
         )
+
+
+def _charge(usd_of_slot: defaultdict[int, Decimal], line: LedgerLine) -> None:
+    """Add a line's money to its slot, if it has both."""
+    if line.slot is not None and line.usd:
+        usd_of_slot[line.slot] = add_exactly(usd_of_slot[line.slot], line.usd)

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.cost.exact import Number, read_count, read_fraction, to_decimal
+from nanobatch.cost.forecast import Forecast
 from nanobatch.cost.formula import Formula
 from nanobatch.cost.ledger import LedgerTotals
-from nanobatch.cost.table import CostTable, html_table, show_percent, show_usd
+from nanobatch.cost.sample import Sample
+from nanobatch.cost.table import CostTable, html_table
+from nanobatch.cost.wording import model_rows, model_text
 from nanobatch.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
     from decimal import Decimal
 
+    from nanobatch.cost.estimate import Estimate
     from nanobatch.cost.ledger import LedgerLine
     from nanobatch.models import ModelRegistry
 
@@ -34,6 +39,8 @@ class CostModel:
 
     _formula: Formula
     _totals: LedgerTotals | None
+    _measured_slots: int | None
+    """Slots that rates out of a config were measured on; `None` for a ledger, and by hand."""
 
     def __init__(
         self,
@@ -64,6 +71,7 @@ class CostModel:
         )
         object.__setattr__(self, "_formula", formula)
         object.__setattr__(self, "_totals", None)
+        object.__setattr__(self, "_measured_slots", None)
 
     @classmethod
     def from_ledger(cls, lines: Iterable[LedgerLine]) -> CostModel:
@@ -79,6 +87,7 @@ class CostModel:
         model = cls.__new__(cls)
         object.__setattr__(model, "_formula", Formula.of(totals))
         object.__setattr__(model, "_totals", totals)
+        object.__setattr__(model, "_measured_slots", None)
         return model
 
     @classmethod
@@ -87,7 +96,10 @@ class CostModel:
     ) -> CostModel:
         """Return the cost model of a role: today's image price and the rates measured for it.
 
-        Prompt and thinking tokens are not in the image price; a ledger has them.
+        Prompt and thinking tokens are not in the image price; a ledger has them. The intervals
+        rest on the slots that the rates were measured on. The config does not say how the slots
+        scattered, so every call is taken to cost the same, and regeneration to have nothing to
+        do with acceptance.
 
         Args:
             registry: Where prices and measured rates are.
@@ -109,11 +121,13 @@ class CostModel:
                 f"CostModel(usd_per_call={str(usd_per_call)!r}, regeneration_rate=..., "
                 f"accept_rate=...), or measure them with a calibration run."
             )
-        return cls(
+        cost = cls(
             usd_per_call=usd_per_call,
             regeneration_rate=rates.regenerate,
             accept_rate=rates.accept,
         )
+        object.__setattr__(cost, "_measured_slots", rates.slots)
+        return cost
 
     @property
     def usd_per_call(self) -> Decimal:
@@ -151,6 +165,92 @@ class CostModel:
         """USD per accepted image: C = k / a; `None` when nothing was accepted."""
         exact = self._formula.usd_per_accepted
         return None if exact is None else to_decimal(exact)
+
+    def estimate(self, *, live: bool = False, level: float = 0.95) -> Estimate | None:
+        """Return USD per accepted image with its interval; `None` for rates entered by hand.
+
+        Args:
+            live: Whether the figure is looked at again and again while slots come in. The
+                interval then is wider, and holds at every look from about ten slots on.
+            level: How often such an interval holds the true cost, above 0 and below 1.
+
+        Raises:
+            ValueError: `level` is not between 0 and 1.
+        """
+        return self._estimate(Sample.usd_per_accepted, live=live, level=level)
+
+    @property
+    def accept(self) -> Estimate | None:
+        """Accept rate with Wilson's interval, for one look; `None` for rates entered by hand."""
+        return self._estimate(Sample.accept)
+
+    @property
+    def accept_live(self) -> Estimate | None:
+        """Accept rate with an interval that holds at every look; `None` as `accept`."""
+        return self._estimate(Sample.accept, live=True)
+
+    @property
+    def regeneration(self) -> Estimate | None:
+        """Regeneration rate with an interval for one look; `None` for rates entered by hand.
+
+        As long as no slot took more than two billed calls it is a proportion. Beyond that it is a
+        mean, and the interval assumes that no slot takes more calls than the most seen so far.
+        """
+        return self._estimate(Sample.regeneration)
+
+    @property
+    def regeneration_live(self) -> Estimate | None:
+        """Regeneration rate with an interval that holds at every look; as `regeneration`."""
+        return self._estimate(Sample.regeneration, live=True)
+
+    def forecast(self, wants: int | Iterable[int], *, level: float = 0.95) -> Forecast:
+        """Return what that many more accepted images will cost, with a predictive interval.
+
+        It covers the luck of the draw and, for measured rates, that they were measured on a
+        limited number of slots. Rates entered by hand are taken as exact. All prompts are taken
+        to be accepted at the one rate, and each to be drawn until it has its images. It is a
+        closed form: the same question has the same answer.
+
+        Args:
+            wants: Accepted images, or how many of each prompt.
+            level: How often a bill lies between the bounds, above 0 and below 1.
+
+        Raises:
+            ValueError: A want is no whole number >= 0, or `level` is not between 0 and 1.
+        """
+        each = wants if isinstance(wants, Iterable) else [wants]
+        images = sum(read_count("wants", one, at_least=0, at_most=MAX_IMAGES) for one in each)
+        low, expected, high = self._sample.bill(images, _read_level(level))
+        return Forecast(
+            images=images,
+            low_usd=low,
+            expected_usd=expected,
+            high_usd=high,
+            is_measured=self._sample.slots is not None,
+            level=level,
+            note=self._forecast_note,
+        )
+
+    @property
+    def _forecast_note(self) -> str:
+        slots = self._sample.slots
+        if slots is None:
+            return "The rates were entered by hand and taken as exact: the bounds show luck only."
+        return f"The rates rest on {slots:,} slot{'' if slots == 1 else 's'}."
+
+    @property
+    def _sample(self) -> Sample:
+        if self._totals is None:
+            return Sample.of_rates(self._formula, self._measured_slots)
+        return Sample.of_totals(self._formula, self._totals)
+
+    def _estimate(
+        self, figure: Callable[..., Estimate], *, live: bool = False, level: float = 0.95
+    ) -> Estimate | None:
+        """Return a figure of the sample; `None` if there is none behind the rates."""
+        _read_level(level)
+        sample = self._sample
+        return None if sample.slots is None else figure(sample, live=live, level=level)
 
     def total_usd(self, images: int) -> Decimal:
         """Return the expected USD of a number of accepted images.
@@ -227,58 +327,20 @@ class CostModel:
         return f"<CostModel {rates}, {counts}>"
 
     def __str__(self) -> str:
-        """Say the cost, how it comes about and, from a ledger, on what it rests."""
-        sentences = [self._cost_sentence()]
-        if self._totals is not None:
-            sentences.append(_basis_sentence(self._totals))
-        return "\n".join(sentences)
+        """Say the cost, how it comes about and, if it was measured, on what it rests."""
+        return model_text(self, self._totals)
 
     def _repr_html_(self) -> str:
         """Return the same for a notebook, as a table."""
-        usd, multiplier = self.usd_per_accepted, self.multiplier
-        rows = [
-            ("USD per accepted image", "none accepted yet" if usd is None else show_usd(usd)),
-            ("USD per call", show_usd(self.usd_per_call)),
-            ("Regeneration rate", show_percent(self.regeneration_rate)),
-            ("Accept rate", show_percent(self.accept_rate)),
-            ("Other USD per slot", show_usd(self.usd_other_per_slot)),
-            ("Calls per accepted image", "-" if multiplier is None else f"{multiplier:.2f}"),
-        ]
-        if self._totals is not None:
-            rows += _basis_rows(self._totals)
-        return html_table(rows)
-
-    def _cost_sentence(self) -> str:
-        usd = self.usd_per_accepted
-        if usd is None:
-            return "No accepted image yet, so no cost per accepted image."
-        slot = f"{show_usd(self.usd_per_call)} x (1 + {show_percent(self.regeneration_rate)})"
-        if self.usd_other_per_slot:
-            slot = f"({slot} + {show_usd(self.usd_other_per_slot)})"
-        return f"USD {show_usd(usd)} per accepted image: {slot} / {show_percent(self.accept_rate)}"
+        return html_table(model_rows(self, self._totals))
 
 
-def _basis_rows(totals: LedgerTotals) -> list[tuple[str, str]]:
-    """Return what a ledger's figures rest on, as labels and values."""
-    return [
-        ("Slots", f"{totals.slots:,}"),
-        ("Billed calls", f"{totals.calls:,}"),
-        ("Accepted", f"{totals.accepted:,}"),
-        ("Delivered of wanted", f"{totals.delivered:,} of {totals.wanted:,}"),
-        ("Fill rate", show_percent(totals.fill_rate)),
-        ("Confirmed USD", show_usd(totals.spend_usd)),
-        ("Unknown USD, at most", show_usd(totals.unknown_usd)),
-    ]
+def _read_level(level: float) -> float:
+    """Return a level of confidence.
 
-
-def _basis_sentence(totals: LedgerTotals) -> str:
-    """Return what a ledger's figures rest on, as one sentence."""
-    unknown = (
-        f" and at most USD {show_usd(totals.unknown_usd)} unknown" if totals.unknown_usd else ""
-    )
-    return (
-        f"USD {show_usd(totals.spend_usd)} confirmed{unknown}; {totals.slots:,} slots, "
-        f"{totals.calls:,} calls, {totals.accepted:,} accepted; "
-        f"fill rate {show_percent(totals.fill_rate)} "
-        f"({totals.delivered:,} of {totals.wanted:,} wanted)"
-    )
+    Raises:
+        ValueError: It is not between 0 and 1.
+    """
+    if not 0 < level < 1:
+        raise ValueError(f"level is {level!r}; it must be a number above 0 and below 1.")
+    return level
