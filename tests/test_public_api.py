@@ -27,6 +27,7 @@ CONTRACT = {
     "Budget",
     "Candidate",
     "Checkpoint",
+    "Comparison",
     "CostModel",
     "Ended",
     "Estimate",
@@ -50,11 +51,12 @@ CONTRACT = {
     "TwoTierPipeline",
     "Verdict",
     "break_even_accept_rate",
+    "compare",
     "filters",
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "Comparison", "compare", "report", "testing")
+LATER = ("BatchOptions", "report", "testing")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

@@ -15,11 +15,13 @@ from nanobatch.checkpoint import (
     VerifyReport,
 )
 from nanobatch.cost import (
+    Comparison,
     CostModel,
     Estimate,
     Forecast,
     LedgerLine,
     break_even_accept_rate,
+    compare,
     two_tier_usd_per_accepted,
 )
 from nanobatch.errors import (
@@ -81,6 +83,7 @@ __all__ = [
     "CheckpointError",
     "CheckpointLockedError",
     "CheckpointReader",
+    "Comparison",
     "ConfigError",
     "CostModel",
     "DuplicateJobError",
@@ -134,6 +137,7 @@ __all__ = [
     "Verdict",
     "VerifyReport",
     "break_even_accept_rate",
+    "compare",
     "filters",
     "read_jobs",
     "two_tier_usd_per_accepted",

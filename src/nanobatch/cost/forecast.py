@@ -8,7 +8,7 @@ from math import hypot
 from typing import TYPE_CHECKING
 
 from nanobatch.cost.exact import add_exactly, from_float
-from nanobatch.cost.table import html_table, html_text, show_level, show_usd, text_table
+from nanobatch.cost.table import counted, html_table, html_text, show_level, show_usd, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -102,7 +102,7 @@ class Forecast:
     @property
     def sentence(self) -> str:
         """The forecast in words, without the table."""
-        images = f"{self.images:,} image{'' if self.images == 1 else 's'}"
+        images = counted(self.images, "image")
         rates = "measured" if self.is_measured else "not measured"
         if not self.expected_usd.is_finite():
             said = f"{images}: no image has been accepted yet; at least {_usd(self.low_usd)} USD"

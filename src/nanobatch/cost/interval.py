@@ -9,6 +9,7 @@ from statistics import NormalDist
 __all__ = [
     "anytime_quantile",
     "cost_limits",
+    "least_cost",
     "live_limits",
     "luck_limits",
     "quantile",
@@ -97,7 +98,7 @@ def live_limits(rate: float, slots: int, level: float) -> Limits:
 
 
 def cost_limits(
-    *, rate: float, slots: int, relative_variance: float, covariance: float, rates: Limits, z: float
+    *, rate: float, slots: int, relative_variance: float, covariance: float, z: float
 ) -> Limits:
     """Return the bounds of a cost per accepted image, as multiples of its value.
 
@@ -110,12 +111,12 @@ def cost_limits(
         slots: Slots, at least 1.
         relative_variance: Variance of a slot's cost over the square of its mean.
         covariance: Covariance of acceptance and a slot's cost over its mean.
-        rates: Bounds of the accept rate.
         z: Standard errors to either side.
 
     Source: A. Donner and G. Y. Zou, "Closed-form confidence intervals for functions of the normal
         mean and standard deviation", Statistical Methods in Medical Research 21 (2012), unverified.
     """
+    low_rate, high_rate = wilson_limits(rate, slots, z)
     error = z * sqrt(relative_variance / slots)
     spread = relative_variance * rate * (1 - rate)
     if slots > 1:
@@ -131,9 +132,17 @@ def cost_limits(
             return (joint + root) / left if left > 0 else inf
         return own / (joint + root) if own > 0 and joint + root > 0 else 0.0
 
-    low = rate * limit(rates[1] - rate, is_high=False)
-    high = rate * limit(rate - rates[0], is_high=True) if rates[0] > 0 else inf
+    low = rate * limit(high_rate - rate, is_high=False)
+    high = rate * limit(rate - low_rate, is_high=True)
     return min(1.0, low), max(1.0, high)
+
+
+def least_cost(*, slots: int, relative_variance: float, z: float) -> float:
+    """Return the least that an image costs when no slot was accepted, in mean slot costs."""
+    if slots <= 0:
+        return 0.0
+    cheapest = max(0.0, 1 - z * sqrt(relative_variance / slots))
+    return cheapest / wilson_limits(0.0, slots, z)[1]
 
 
 def luck_limits(

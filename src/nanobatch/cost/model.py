@@ -11,7 +11,7 @@ from nanobatch.cost.forecast import Forecast
 from nanobatch.cost.formula import Formula
 from nanobatch.cost.ledger import LedgerTotals
 from nanobatch.cost.sample import Sample
-from nanobatch.cost.table import CostTable, html_table
+from nanobatch.cost.table import CostTable, counted, html_table
 from nanobatch.cost.wording import model_rows, model_text
 from nanobatch.errors import ConfigError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from nanobatch.cost.estimate import Estimate
     from nanobatch.cost.ledger import LedgerLine
+    from nanobatch.cost.scatter import SlotOutcome
     from nanobatch.models import ModelRegistry
 
 __all__ = ["CostModel"]
@@ -236,7 +237,7 @@ class CostModel:
         slots = self._sample.slots
         if slots is None:
             return "The rates were entered by hand and taken as exact: the bounds show luck only."
-        return f"The rates rest on {slots:,} slot{'' if slots == 1 else 's'}."
+        return f"The rates rest on {counted(slots, 'slot')}."
 
     @property
     def _sample(self) -> Sample:
@@ -277,6 +278,14 @@ class CostModel:
     def slots(self) -> int | None:
         """Slots with at least one billed call, N; `None` for rates entered by hand."""
         return None if self._totals is None else self._totals.slots
+
+    @property
+    def trail(self) -> tuple[SlotOutcome, ...]:
+        """The first 4,096 slots one by one, in the order they were begun; empty if none are kept.
+
+        Slots are numbered when they begin, so this is not quite the order in which they end.
+        """
+        return () if self._totals is None else self._totals.by_slot.trail
 
     @property
     def calls(self) -> int | None:

@@ -13,6 +13,7 @@ from nanobatch.cost.exact import scaled, to_decimal
 from nanobatch.cost.interval import (
     anytime_quantile,
     cost_limits,
+    least_cost,
     live_limits,
     luck_limits,
     quantile,
@@ -140,7 +141,6 @@ class Sample:
             slots=slots,
             relative_variance=scatter.relative_variance,
             covariance=scatter.covariance,
-            rates=wilson_limits(scatter.accept_rate, slots, z),
             z=z,
         )
 
@@ -164,11 +164,10 @@ class Sample:
 
     def _least_usd(self, z: float) -> Decimal:
         """Return the least that an image costs when none was accepted: cheap slots, luckless."""
-        slots = self.slots or 0
-        if slots == 0:
-            return Decimal(0)
-        cheapest = max(0.0, 1 - z * sqrt(self.scatter.relative_variance / slots))
-        return scaled(self.formula.usd_per_slot, cheapest / wilson_limits(0.0, slots, z)[1])
+        least = least_cost(
+            slots=self.slots or 0, relative_variance=self.scatter.relative_variance, z=z
+        )
+        return scaled(self.formula.usd_per_slot, least)
 
     def _estimate(
         self,

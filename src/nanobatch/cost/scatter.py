@@ -123,23 +123,19 @@ class Scatter:
         One slot says nothing of scatter: its cost is then taken to vary by as much as its mean.
         """
         n, total = sums.slots, sums.nano_usd
-        variance = Fraction(1)
-        covariance = Fraction(0)
+        variance, covariance, cheapest = 1.0, 0.0, 0.0
         if total <= 0:
-            variance = Fraction(0)
+            variance = 0.0
         elif n > 1:
-            # sums of squared deviations over (n - 1), divided by the mean twice and once
-            squares = Fraction(n * sums.square_nano_usd - total**2, n * (n - 1))
-            products = Fraction(n * sums.accepted_nano_usd - total * sums.accepted, n * (n - 1))
-            variance = squares * n * n / total**2
-            covariance = products * n / total
+            # sums of products of deviations over n - 1, divided by the mean cost twice and once
+            variance = n * (n * sums.square_nano_usd - total**2) / ((n - 1) * total**2)
+            covariance = (n * sums.accepted_nano_usd - total * sums.accepted) / ((n - 1) * total)
+            cheapest = max(0.0, n * sums.least_nano_usd / total)
         return cls(
             accept_rate=sums.accepted / n if n else 0.0,
-            relative_variance=float(variance),
-            covariance=float(covariance),
-            cheapest=float(Fraction(sums.least_nano_usd * n, total))
-            if n > 1 and total > 0
-            else 0.0,
+            relative_variance=variance,
+            covariance=covariance,
+            cheapest=cheapest,
             most_extra_calls=max(1, sums.most_calls - 1),
         )
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CostTable",
+    "counted",
     "html_table",
     "html_text",
     "show_level",
@@ -57,6 +58,11 @@ def show_usd(usd: Decimal, *, places: int | None = None) -> str:
 def show_percent(rate: Decimal | float) -> str:
     """Return a rate as a percentage with one decimal, `"70.0 %"`."""
     return f"{rate:.1%}".replace("%", " %")
+
+
+def counted(count: int, noun: str) -> str:
+    """Return a count with its noun, `"1 slot"` or `"2 slots"`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def show_level(level: float) -> str:
