@@ -9,6 +9,7 @@ from statistics import NormalDist
 __all__ = [
     "anytime_quantile",
     "cost_limits",
+    "damped",
     "least_cost",
     "live_limits",
     "luck_limits",
@@ -97,6 +98,18 @@ def live_limits(rate: float, slots: int, level: float) -> Limits:
     )
 
 
+def damped(covariance: float, slots: int, z: float) -> float:
+    """Return a covariance of cost and acceptance that some slots can be trusted with.
+
+    Where accepted slots are the dear ones, cost per accepted image varies less than either part:
+    if every rejected slot so far was a cheap refusal, it seems not to vary at all. So, as Wilson's
+    bounds do with a rate, z^2 slots without any such link are mixed in. Without them a live
+    interval missed the truth on up to 19 % of the paths of such a world, with them on 3 % (the
+    world "cheap refusals" of benchmarks/economics). What widens the bounds is left as it is.
+    """
+    return covariance * slots / (slots + z * z) if covariance > 0 else covariance
+
+
 def cost_limits(
     *, rate: float, slots: int, relative_variance: float, covariance: float, z: float
 ) -> Limits:
@@ -121,6 +134,7 @@ def cost_limits(
     spread = relative_variance * rate * (1 - rate)
     if slots > 1:
         spread *= slots / (slots - 1)
+    covariance = damped(covariance, slots, z)
     correlation = max(-1.0, min(1.0, covariance / sqrt(spread))) if spread > 0 else 0.0
     own = 1 - error * error
 

@@ -13,6 +13,7 @@ from nanobatch.cost.exact import scaled, to_decimal
 from nanobatch.cost.interval import (
     anytime_quantile,
     cost_limits,
+    damped,
     least_cost,
     live_limits,
     luck_limits,
@@ -151,7 +152,7 @@ class Sample:
             images=images,
             rate=rate,
             relative_variance=self.scatter.relative_variance,
-            covariance=self.scatter.covariance,
+            covariance=damped(self.scatter.covariance, self.slots or 0, z),
             z=z,
         )
 

@@ -1,0 +1,1 @@
+"""Studies of what the library promises in figures; none of them calls a provider."""
