@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
     from datetime import date
     from decimal import Decimal
 
-__all__ = ["MeasuredRates"]
+__all__ = ["MeasuredRates", "Measurement"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +27,22 @@ class MeasuredRates:
 
     measured_on: date
     """Day of the measurement, UTC."""
+
+
+class Measurement(Protocol):
+    """What rates can be taken from: a `CostModel` of a ledger."""
+
+    @property
+    def accept_rate(self) -> Decimal:
+        """Accepted slots per slot, 0 to 1."""
+        ...
+
+    @property
+    def regeneration_rate(self) -> Decimal:
+        """Billed calls per slot beyond the first, >= 0."""
+        ...
+
+    @property
+    def slots(self) -> int | None:
+        """Slots behind the two; `None` for rates entered by hand."""
+        ...

@@ -11,16 +11,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
-from nanobatch.errors import ModelRetiredError, UnknownModelError
+from nanobatch.errors import ModelRetiredError, RegistryError, UnknownModelError
 from nanobatch.models.model import Model
 from nanobatch.models.price import PriceRow, utc_day
 from nanobatch.models.rates import MeasuredRates
+from nanobatch.models.rates_file import write_rates
 from nanobatch.models.sheet import did_you_mean, parse_sheet, read_sheet, sheet_error, toml_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import date
 
+    from nanobatch.models.rates import Measurement
     from nanobatch.models.sheet import ModelSection, PriceSection, RatesSection, Sheet
 
 __all__ = ["ModelRegistry"]
@@ -91,6 +93,46 @@ class ModelRegistry:
         """
         file = Path(path)
         return _over(_builtin(), read_sheet(file), file=file)
+
+    def save_rates(
+        self,
+        rates: Mapping[str, MeasuredRates | Measurement],
+        path: str | Path | None = None,
+        *,
+        measured_on: date | None = None,
+    ) -> ModelRegistry:
+        """Write measured rates into the user's file, so that forecasts start from them.
+
+        Only the `[rates]` tables named here change; comments and everything else stay.
+
+        ```python
+        registry = registry.save_rates({"lite": checkpoint.cost_model(tier="lite")})
+        ```
+
+        Args:
+            rates: Rates by role or model id: what `calibrate` returns as `rates`, or cost models
+                of a ledger.
+            path: The file, created if missing; by default the one this registry was loaded from.
+            measured_on: Day of cost models that are saved; today in UTC if not given.
+
+        Returns:
+            This registry with the new rates in it.
+
+        Raises:
+            RegistryError: A name is no role or model id, nothing was accepted or measured, there
+                is no file to write to, or it cannot be read or written.
+        """
+        file = self.file if path is None else Path(path)
+        if file is None:
+            raise RegistryError(
+                "This registry was not loaded from a file: say where the rates go, as "
+                "save_rates(..., path='nanobatch.toml')."
+            )
+        day = utc_day(measured_on)
+        measured = {name: _rates_of(name, one, day, file=file) for name, one in rates.items()}
+        changed = replace(self, rates={**self.rates, **measured}, file=file)
+        write_rates(file, measured)
+        return changed
 
     def __repr__(self) -> str:
         """Show size and roles; the whole sheet would fill screens."""
@@ -228,6 +270,32 @@ def _row(price: PriceSection) -> PriceRow:
         text_output_usd_per_million_tokens=price.text_output,
         image_output_usd_per_million_tokens=price.image_output,
         batch_factor=price.batch_factor,
+    )
+
+
+def _rates_of(
+    name: str, measured: MeasuredRates | Measurement, day: date, *, file: Path
+) -> MeasuredRates:
+    """Return what was measured of a role, if a cost can be stated from it.
+
+    Raises:
+        RegistryError: It cannot.
+    """
+    if isinstance(measured, MeasuredRates):
+        return measured
+    if not measured.slots or not measured.accept_rate:
+        counted = measured.slots or "no"
+        raise sheet_error(
+            file,
+            toml_key("rates", name),
+            f"cannot be set: nothing was accepted in {counted} slots; measure it again when the "
+            "prompts and filters work",
+        )
+    return MeasuredRates(
+        accept=measured.accept_rate,
+        regenerate=measured.regeneration_rate,
+        slots=measured.slots,
+        measured_on=day,
     )
 
 

@@ -25,6 +25,7 @@ __all__ = [
     "did_you_mean",
     "parse_sheet",
     "read_sheet",
+    "read_text",
     "sheet_error",
     "toml_key",
 ]
@@ -156,6 +157,15 @@ def read_sheet(file: Path) -> Sheet:
     Raises:
         RegistryError: It cannot be read or used; the message names file, key and remedy.
     """
+    return parse_sheet(read_text(file), file=file)
+
+
+def read_text(file: Path) -> str:
+    """Read the text of a user's price sheet, with its line ends as they are.
+
+    Raises:
+        RegistryError: It cannot be read, or is not UTF-8.
+    """
     try:
         encoded = file.read_bytes()
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
@@ -164,13 +174,12 @@ def read_sheet(file: Path) -> Sheet:
             file, "", f"cannot be read ({reason}); give the path of a readable TOML file"
         ) from None
     try:
-        text = encoded.decode("utf-8-sig")
+        return encoded.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = encoded.count(b"\n", 0, error.start) + 1
         raise sheet_error(
             file, "", f"is not UTF-8 (line {line}); save it as UTF-8 and load it again"
         ) from None
-    return parse_sheet(text, file=file)
 
 
 def parse_sheet(text: str, *, file: Path | None) -> Sheet:
