@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -268,14 +267,3 @@ async def test_a_key_is_in_no_message_and_no_file(tmp_path: Path) -> None:
     assert "wrong-key" not in result.reason + repr(pipeline) + repr(backend) + repr(result)
     written = [path for path in _files(tmp_path) if b"wrong-key" in path.read_bytes()]
     assert written == []
-
-
-def test_a_forecast_says_what_may_be_spent_before_anything_is(tmp_path: Path) -> None:
-    forecast = _pipeline(tmp_path / "run").forecast([Job(id="a", prompt="x" * 100, want=10)])
-
-    # 10 x (1,120 x 30 + 100 x 0.25 + 88 x 1.50) / 1,000,000 USD
-    assert forecast.low_usd == Decimal("0.33757")
-    assert forecast.images == 10
-    assert forecast.low_usd < forecast.expected_usd < forecast.high_usd <= 1
-    assert not forecast.is_measured
-    assert not (tmp_path / "run").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
@@ -200,6 +201,27 @@ class CheckpointReader:
             CheckpointError: The disk refused.
         """
         return export_images(self.images(), Path(path), base=self.root)
+
+    # What forecasts ask for.
+
+    def still_wanted(self, job: Job) -> int:
+        """Return how many images a run would still make for a job; all if it is not in here."""
+        rows = self._rows(
+            "SELECT (SELECT count(*) FROM images i WHERE i.job = j.number), is_final "
+            "FROM jobs j WHERE id = ?",
+            (job.id,),
+        )
+        accepted, is_final = rows[0] if rows else (0, False)
+        return 0 if is_final else max(0, job.want - accepted)
+
+    def text_tokens_per_call(self, tier: Tier) -> Decimal | None:
+        """Return the mean billed text output tokens of a tier's calls; `None` if there are none."""
+        calls, tokens = self._rows(
+            "SELECT count(text_tokens), sum(text_tokens) FROM ledger l "
+            "JOIN slots s ON s.number = l.slot WHERE s.tier = ?",
+            (tier.value,),
+        )[0]
+        return Decimal(tokens) / calls if calls else None
 
     # What results ask for.
 

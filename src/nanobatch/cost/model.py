@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from nanobatch.cost.estimate import Estimate
     from nanobatch.cost.ledger import LedgerLine
     from nanobatch.cost.scatter import SlotOutcome
-    from nanobatch.models import ModelRegistry
+    from nanobatch.models import MeasuredRates, ModelRegistry
 
 __all__ = ["CostModel"]
 
@@ -122,10 +122,27 @@ class CostModel:
                 f"CostModel(usd_per_call={str(usd_per_call)!r}, regeneration_rate=..., "
                 f"accept_rate=...), or measure them with a calibration run."
             )
+        return cls.from_rates(rates, usd_per_call=usd_per_call)
+
+    @classmethod
+    def from_rates(
+        cls, rates: MeasuredRates, *, usd_per_call: Number, usd_other_per_slot: Number = 0
+    ) -> CostModel:
+        """Return the cost model of measured rates at a price; its intervals rest on their slots.
+
+        Args:
+            rates: What was measured.
+            usd_per_call: Mean USD of one billed generation call, >= 0.
+            usd_other_per_slot: USD per slot beside generation (paid judgements), >= 0.
+
+        Raises:
+            ValueError: A price is not a number >= 0.
+        """
         cost = cls(
             usd_per_call=usd_per_call,
             regeneration_rate=rates.regenerate,
             accept_rate=rates.accept,
+            usd_other_per_slot=usd_other_per_slot,
         )
         object.__setattr__(cost, "_measured_slots", rates.slots)
         return cost

@@ -2,105 +2,173 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from decimal import Decimal
+from fractions import Fraction
+from math import ceil
 from typing import TYPE_CHECKING
 
-from nanobatch.cost import Forecast
-from nanobatch.job import Route
+from nanobatch.cost import CostModel, Forecast, Stage
+from nanobatch.cost.exact import to_decimal
 from nanobatch.models import Tier, TokenUsage
+from nanobatch.models.model import INPUT_IMAGE_TOKENS
+from nanobatch.pipeline.basis import basis_of
+from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from nanobatch.checkpoint import CheckpointReader
     from nanobatch.job import Job
     from nanobatch.models import Model, ModelRegistry
     from nanobatch.pipeline.options import Options
-    from nanobatch.pipeline.plan import Plan
+    from nanobatch.pipeline.plan import Draw
 
 __all__ = ["forecast"]
 
-ASSUMED_ACCEPT_RATE = Decimal("0.70")
-ASSUMED_REGENERATION_RATE = Decimal("0.08")
-TEXT_TOKENS = (88, 630)
-"""Text tokens beside one image, least and most.
-
-Source: reference page "Gemini image API: facts" 0.11, collected 2026-11-23, unverified.
-"""
-CALLS_PER_SLOT = 2
-"""At most: the first and one regeneration."""
-ASSUMED = "Where nothing was measured, 70 % are taken to be accepted."
-BOUNDS = "The bounds run from every first candidate accepted to every job at its last chance."
+_STAGES = {Stage.DRAFT: "drafts", Stage.CANDIDATE: "accepted as it is", Stage.FINISH: "finishes"}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Step:
-    """One way to get a wanted image: how many passing images it takes on one model."""
+def forecast(
+    jobs: Iterable[Job],
+    options: Options,
+    registry: ModelRegistry,
+    checkpoint: CheckpointReader | None = None,
+) -> Forecast:
+    """Return what the jobs may cost beyond what the checkpoint already has.
 
-    tier: Tier
-    model: Model
-    size: str
-    passing: int
+    Args:
+        jobs: The jobs, read to their end once.
+        options: The pipeline's parts.
+        registry: Where rates of the config are.
+        checkpoint: What earlier runs made and measured; `None` if there is none.
 
-
-def forecast(jobs: Iterable[Job], options: Options, registry: ModelRegistry) -> Forecast:
-    """Add up what each job may cost."""
-    images = 0
-    low = expected = high = Decimal(0)
-    is_measured = True
+    Raises:
+        ConfigError: A job that no model can make.
+    """
+    parts = _Parts(options, registry, checkpoint)
     for job in jobs:
         options.plan.check(job)
-        images += job.want
-        steps = _steps(job, options.plan)
-        for step in steps:
-            cheap, dear = (_usd_per_call(job, step, tokens) for tokens in TEXT_TOKENS)
-            role = registry.rates.get(step.tier) or registry.rates.get(step.model.id)
-            is_measured = is_measured and role is not None
-            accept = role.accept if role else ASSUMED_ACCEPT_RATE
-            regenerate = role.regenerate if role else ASSUMED_REGENERATION_RATE
-            low += cheap * step.passing
-            expected += (cheap + dear) / 2 * (1 + regenerate) / accept * step.passing
-            slots = options.stop.cap(passing=step.passing - 1, wanted=step.passing)
-            high += _dearest(job, step, options.plan) * slots * CALLS_PER_SLOT
-    cap = options.budget.usd
-    return Forecast(
-        images=images,
-        low_usd=low,
-        expected_usd=expected if cap is None else min(expected, cap),
-        high_usd=high if cap is None else min(high, cap),
-        is_measured=is_measured,
-        note=BOUNDS if is_measured else f"{ASSUMED} {BOUNDS}",
-    )
+        parts.add(job, job.want if checkpoint is None else checkpoint.still_wanted(job))
+    ratio = parts.counted_per_estimated()
+    found = parts.forecasts(counted_per_estimated=Fraction(1) if ratio is None else ratio)
+    whole = found[0] if len(found) == 1 else Forecast.sum(found, images=parts.images)
+    tokens = "estimated" if ratio is None else "counted"
+    whole = replace(whole, note=f"{whole.note} Prompt tokens are {tokens}.".lstrip())
+    limit = options.budget.usd
+    if limit is None:
+        return whole
+    spent = Decimal(0) if checkpoint is None else checkpoint.spend.worst_case_usd
+    return whole.capped(max(Decimal(0), limit - spent))
 
 
-def _steps(job: Job, plan: Plan) -> list[_Step]:
-    draw = plan.next_draw(job, slots_used=0)
-    if draw is None:
-        return []
-    passing = job.want * job.best_of
-    steps = [_Step(tier=draw.tier, model=draw.model, size=draw.size, passing=passing)]
-    if plan.route(job) is Route.FINISH:
-        finish = plan.finish_draw(job)
-        steps.append(
-            _Step(tier=finish.tier, model=finish.model, size=finish.size, passing=job.want)
+@dataclass(slots=True, kw_only=True)
+class _Part:
+    """What one stage on one tier has to yield, and what its calls take in.
+
+    Sums over the passing images it has to yield, one call for each.
+    """
+
+    model: Model
+    images: Fraction = Fraction(0)
+    image_usd: Fraction = Fraction(0)
+    """Price of the images that come out."""
+    input_images: Fraction = Fraction(0)
+    prompt_tokens: Fraction = Fraction(0)
+    """Estimated."""
+    prompts: dict[str, None] = field(default_factory=dict[str, None])
+    """Some of them, without repetition, to be counted."""
+
+    def add(self, job: Job, draw: Draw, images: Fraction) -> None:
+        """Add the passing images that one job needs of this stage."""
+        prompt = draw.prompt(job)
+        self.images += images
+        self.image_usd += Fraction(self.model.usd_per_image(draw.size)) * images
+        self.input_images += (len(job.references) + (draw.stage is Stage.FINISH)) * images
+        self.prompt_tokens += estimated_tokens(prompt) * images
+        if len(self.prompts) < MAX_COUNTED:
+            self.prompts[prompt] = None
+
+    def usd_per_call(self, *, text_tokens: int, counted_per_estimated: Fraction) -> Fraction:
+        """Return the mean price of a call, USD."""
+        prompt_tokens = self.prompt_tokens * counted_per_estimated
+        tokens = TokenUsage(
+            prompt_tokens=ceil(
+                (prompt_tokens + self.input_images * INPUT_IMAGE_TOKENS) / self.images
+            ),
+            image_tokens=0,
+            text_tokens=text_tokens,
         )
-    return steps
+        return self.image_usd / self.images + Fraction(self.model.usd(tokens))
 
 
-def _dearest(job: Job, step: _Step, plan: Plan) -> Decimal:
-    """Return the most a call of the step costs; on `auto` the quality tier may take over."""
-    usd = _usd_per_call(job, step, TEXT_TOKENS[1])
-    quality = plan.models.get(Tier.QUALITY)
-    if plan.route(job) is not Route.AUTO or quality is None:
-        return usd
-    if quality.makes(job.size, job.aspect_ratio):
-        other = _Step(tier=Tier.QUALITY, model=quality, size=job.size, passing=0)
-        usd = max(usd, _usd_per_call(job, other, TEXT_TOKENS[1]))
-    return usd
+class _Parts:
+    """The jobs of a forecast, added up by stage and tier."""
 
+    def __init__(
+        self, options: Options, registry: ModelRegistry, checkpoint: CheckpointReader | None
+    ) -> None:
+        self._options = options
+        today = datetime.now(UTC).date()
+        self._bases = {
+            tier: basis_of(tier, model, registry, checkpoint, today=today)
+            for tier, model in options.plan.models.items()
+        }
+        self._parts: dict[tuple[Stage, Tier], _Part] = {}
+        self.images = 0
+        """Accepted images wanted."""
 
-def _usd_per_call(job: Job, step: _Step, text_tokens: int) -> Decimal:
-    text = TokenUsage(
-        prompt_tokens=len(job.prompt.encode()), image_tokens=0, text_tokens=text_tokens
-    )
-    return step.model.usd_per_image(step.size) + step.model.usd(text)
+    def add(self, job: Job, want: int) -> None:
+        """Add what is still to be made of a job."""
+        plan = self._options.plan
+        draw = plan.next_draw(job, slots_used=0)
+        if draw is None or not want:
+            return
+        self.images += want
+        passing = Fraction(want * job.best_of)
+        if draw.stage is Stage.DRAFT:
+            finish = plan.finish_draw(job)
+            if not self._options.finish_fallback:  # a rejected finish has spent its draft
+                passing /= Fraction(self._bases[finish.tier].rates.accept)
+            self._part(finish).add(job, finish, Fraction(want))
+        self._part(draw).add(job, draw, passing)
+
+    def _part(self, draw: Draw) -> _Part:
+        return self._parts.setdefault((draw.stage, draw.tier), _Part(model=draw.model))
+
+    def forecasts(self, *, counted_per_estimated: Fraction) -> list[Forecast]:
+        """Return the forecast of each part, in the order of the work."""
+        found: list[Forecast] = []
+        for stage, name in _STAGES.items():
+            for tier, basis in self._bases.items():
+                part = self._parts.get((stage, tier))
+                if part is None:
+                    continue
+                usd_per_call = part.usd_per_call(
+                    text_tokens=ceil(basis.text_tokens_per_call),
+                    counted_per_estimated=counted_per_estimated,
+                )
+                cost = CostModel.from_rates(
+                    basis.rates,
+                    usd_per_call=to_decimal(usd_per_call),
+                    usd_other_per_slot=basis.usd_other_per_slot,
+                )
+                found.append(
+                    replace(
+                        cost.forecast(ceil(part.images)),
+                        name=f"{tier}, {name}",
+                        is_measured=basis.is_measured,
+                        note=basis.source,
+                    )
+                )
+        return found
+
+    def counted_per_estimated(self) -> Fraction | None:
+        """Have some prompts counted, on the model that gets most of them."""
+        largest = max(self._parts.values(), key=lambda part: part.images, default=None)
+        if largest is None:
+            return None
+        return counted_per_estimated(
+            self._options.backend, largest.model.id, tuple(largest.prompts)
+        )

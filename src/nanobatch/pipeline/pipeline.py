@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
 from nanobatch import filters as built_in
 from nanobatch.checkpoint import Checkpoint, InHand
+from nanobatch.checkpoint.schema import DATABASE
 from nanobatch.cost import Stage
 from nanobatch.errors import ConfigError, ModelRetiringWarning
 from nanobatch.filters.protocol import checked
@@ -22,6 +22,7 @@ from nanobatch.models import ModelRegistry, Tier
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
+from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan
 from nanobatch.pipeline.run import Run
@@ -238,15 +239,28 @@ class TwoTierPipeline:
         )
 
     def forecast(self, jobs: Iterable[Job]) -> Forecast:
-        """Return what the jobs may cost, before anything is spent.
+        """Return what the jobs may cost beyond what the checkpoint already has; spends nothing.
+
+        It takes the rates of this checkpoint or of the config, whichever rest on more slots, and
+        assumed ones, with wide bounds, where nothing was measured. Up to 20 prompts are counted
+        by the provider, free of charge, within five seconds. Where that cannot be, tokens are
+        estimated: no key, no network, a backend that is open, or an event loop that runs in this
+        thread (there, `await anyio.to_thread.run_sync(pipeline.forecast, jobs)` counts too).
 
         Args:
-            jobs: The jobs, read to their end: hand over a list, or a fresh iterator.
+            jobs: The jobs, read to their end once: hand over a list, or a fresh iterator.
 
         Raises:
             ConfigError: As `run`.
+            CheckpointError: The checkpoint cannot be read.
         """
-        return forecast(jobs, self._options, self._registry)
+        checkpoint = self._options.checkpoint
+        if isinstance(checkpoint, Checkpoint):
+            return forecast(jobs, self._options, self._registry, checkpoint)
+        if not (checkpoint / DATABASE).exists():
+            return forecast(jobs, self._options, self._registry)
+        with Checkpoint.read(checkpoint) as reader:
+            return forecast(jobs, self._options, self._registry, reader)
 
     async def _run(self, work: _Work, control: Control, progress: Progress) -> RunResult:
         """Open what was handed over unopened, run, and close it again."""
@@ -260,7 +274,7 @@ class TwoTierPipeline:
             if isinstance(jobs, Sequence):  # what can be checked before anything is sent, is
                 for job in jobs:
                     options.plan.check(job)
-            await stack.enter_async_context(_open(options.backend))
+            await stack.enter_async_context(opened(options.backend))
             run = Run(
                 options,
                 checkpoint,
@@ -270,37 +284,6 @@ class TwoTierPipeline:
                 told=self._told,
             )
             return await run.work(jobs)
-
-
-@runtime_checkable
-class _Openable(Protocol):
-    """A backend that has to be opened."""
-
-    async def __aenter__(self) -> object: ...
-
-    async def __aexit__(self, *error: object) -> bool | None: ...
-
-
-_runs_on: Counter[int] = Counter()
-"""Runs that use a backend which the first of them opened, by identity: the last one closes it."""
-
-
-@asynccontextmanager
-async def _open(backend: ImageBackend) -> AsyncGenerator[None]:
-    """Open a backend that was handed over unopened, and close it after its last run."""
-    is_ours = id(backend) in _runs_on or not getattr(backend, "is_open", False)
-    if not (isinstance(backend, _Openable) and is_ours):
-        yield
-        return
-    _runs_on[id(backend)] += 1
-    try:
-        await backend.__aenter__()  # a second time does nothing to one that is open
-        yield
-    finally:
-        _runs_on[id(backend)] -= 1
-        if not _runs_on[id(backend)]:
-            del _runs_on[id(backend)]
-            await backend.__aexit__(None, None, None)
 
 
 _Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"

@@ -45,15 +45,20 @@ class Draw:
     size: str
     aspect_ratio: str
 
+    def prompt(self, job: Job) -> str:
+        """Return the text that is sent; a finish says what is to be done with the draft."""
+        if self.stage is Stage.FINISH:
+            return f"{FINISH_INSTRUCTION}\n\n{job.prompt}"
+        return job.prompt
+
     def request(
         self, job: Job, *, references: tuple[bytes, ...], draft: bytes | None
     ) -> ImageRequest:
         """Return the request; the draft to finish goes before the references."""
-        prompt = job.prompt if draft is None else f"{FINISH_INSTRUCTION}\n\n{job.prompt}"
         has_levels = CANDIDATE_THINKING_LEVEL in self.model.thinking_levels
         return ImageRequest(
             model=self.model.id,
-            prompt=prompt,
+            prompt=self.prompt(job),
             aspect_ratio=self.aspect_ratio,
             size=self.size,
             input_images=references if draft is None else (draft, *references),

@@ -1,0 +1,235 @@
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import anyio
+import pytest
+
+from nanobatch import (
+    Budget,
+    Checkpoint,
+    CostModel,
+    Gemini,
+    Job,
+    JobStatus,
+    MeasuredRates,
+    ModelRegistry,
+    Route,
+    StopRule,
+    TwoTierPipeline,
+)
+from nanobatch.cost.exact import to_decimal
+from nanobatch.simulator import answers
+from tests.support import PRO, pipeline_on, simulator
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from nanobatch import LedgerLine
+    from nanobatch.simulator import Answer, Call
+
+LITE_IMAGE_USD = Fraction("0.0336")  # 1,120 tokens at 30 USD a million
+RATES = MeasuredRates(
+    accept=Decimal("0.5"), regenerate=Decimal("0.1"), slots=400, measured_on=date(2026, 11, 20)
+)
+
+
+def _pipeline(folder: Path, **options: Any) -> TwoTierPipeline:
+    defaults: dict[str, Any] = {"budget": Budget.unlimited(), "checkpoint": folder / "run"}
+    return TwoTierPipeline(Gemini(), **{**defaults, **options})
+
+
+def _jobs(count: int, **fields: Any) -> list[Job]:
+    return [Job(id=f"j{n}", prompt="x" * 100, **fields) for n in range(count)]
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GEMINI_API_KEY", raising=False)
+    monkeypatch.delenv("GOOGLE_API_KEY", raising=False)
+
+
+def test_without_a_measurement_the_rates_are_assumed_and_the_bounds_are_wide(
+    tmp_path: Path,
+) -> None:
+    forecast = _pipeline(tmp_path).forecast(_jobs(5, want=2))
+
+    # A quarter of 100 letters at 0.25 and 359 text tokens at 1.50 USD a million; 8 % drawn again,
+    # 70 % accepted, as if ten slots had been seen.
+    usd_per_call = LITE_IMAGE_USD + 25 * Fraction("0.00000025") + 359 * Fraction("0.0000015")
+    assumed = CostModel.from_rates(
+        MeasuredRates(
+            accept=Decimal("0.7"),
+            regenerate=Decimal("0.08"),
+            slots=10,
+            measured_on=RATES.measured_on,
+        ),
+        usd_per_call=to_decimal(usd_per_call),
+    ).forecast(10)
+    assert forecast.expected_usd == to_decimal(usd_per_call * 10 * Fraction(108, 70))
+    assert (forecast.low_usd, forecast.high_usd) == (assumed.low_usd, assumed.high_usd)
+    assert forecast.high_usd > Decimal("1.3") * forecast.expected_usd
+    assert forecast.images == 10
+    assert not forecast.is_measured
+    assert "assumed are 70 % accepted and 8 % drawn again" in str(forecast)
+    assert "Prompt tokens are estimated" in str(forecast)
+
+
+def test_nothing_is_spent_sent_or_written_for_a_forecast(tmp_path: Path) -> None:
+    _pipeline(tmp_path).forecast(_jobs(3))
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rates_of_the_config_are_taken_and_the_bounds_are_those_of_their_slots(
+    tmp_path: Path,
+) -> None:
+    registry = ModelRegistry.builtin().save_rates({"lite": RATES}, tmp_path / "nanobatch.toml")
+
+    forecast = _pipeline(tmp_path, registry=registry).forecast(_jobs(10))
+
+    usd_per_call = LITE_IMAGE_USD + 25 * Fraction("0.00000025") + 359 * Fraction("0.0000015")
+    same = CostModel.from_rates(RATES, usd_per_call=to_decimal(usd_per_call)).forecast(10)
+    assert forecast.expected_usd == to_decimal(usd_per_call * 10 * Fraction(110, 50))
+    assert (forecast.low_usd, forecast.high_usd) == (same.low_usd, same.high_usd)
+    assert forecast.is_measured
+    assert "the rates of 400 slots, measured 2026-11-20" in str(forecast)
+
+
+def test_a_finish_counts_its_drafts_and_what_a_rejected_finish_costs(tmp_path: Path) -> None:
+    halves = {"lite": RATES, "quality": RATES}
+    registry = ModelRegistry.builtin().save_rates(halves, tmp_path / "nanobatch.toml")
+    jobs = [Job(id="j", prompt="x", want=10, best_of=2, route=Route.FINISH, size="2K")]
+
+    strict = _pipeline(tmp_path, registry=registry, quality=PRO).forecast(jobs)
+    lenient = _pipeline(tmp_path, registry=registry, quality=PRO, finish_fallback=True)
+
+    # Of the finishes one half is accepted, so 20 picks of 2 passing drafts each make 10 images.
+    drafts, finishes = strict.parts
+    assert (drafts.images, finishes.images, strict.images) == (40, 10, 10)
+    assert lenient.forecast(jobs).parts[0].images == 20
+    draft_usd = LITE_IMAGE_USD + Fraction("0.00000025") + 359 * Fraction("0.0000015")
+    assert drafts.expected_usd == to_decimal(draft_usd * 40 * Fraction(110, 50))
+    # A finish at 2K: 1,120 image tokens at 120, the draft as 1,120 and the instruction as input
+    # tokens at 2, 359 text tokens at 12 USD a million.
+    instruction = (
+        "Finish the first image: keep its composition, subject, colours and light exactly, and "
+        "render it again with clean detail, natural texture and no artefacts. What it should show:"
+        "\n\n"
+    )
+    tokens = -(-len(instruction + "x") // 4)
+    finish_usd = Fraction(1120 * 120 + (1120 + tokens) * 2 + 359 * 12, 10**6)
+    assert finishes.expected_usd == to_decimal(finish_usd * 10 * Fraction(110, 50))
+
+
+def _once() -> StopRule:
+    return StopRule.want_times(1)
+
+
+def _every_third_is_blank(call: Call) -> Answer | None:
+    return answers.image("blank") if int(call.prompt.split()[0]) % 3 == 0 else None
+
+
+def _numbered(count: int, **fields: Any) -> list[Job]:
+    return [Job(id=f"j{n}", prompt=f"{n} dunes", **fields) for n in range(count)]
+
+
+async def test_what_a_checkpoint_has_measured_comes_first_and_what_it_has_made_is_not_paid_again(
+    tmp_path: Path,
+) -> None:
+    jobs = _numbered(30, route=Route.LITE)
+    async with simulator(answer=_every_third_is_blank) as server:
+        pipeline = pipeline_on(server, tmp_path, budget=Budget(usd="5"), stop=_once())
+        result = await pipeline.run(jobs)
+        more = [*jobs, *[Job(id=f"new-{n}", prompt="9 dunes", route=Route.LITE) for n in range(5)]]
+
+        forecast = pipeline.forecast(more)
+
+    assert (result.cost.slots, result.cost.accepted) == (30, 20)
+    assert forecast.images == 15  # ten of the thirty, which are asked for again, and five new ones
+    assert forecast.is_measured
+    assert "the rates of the 30 slots in this checkpoint" in str(forecast)
+    text_tokens = [line.usage.text_tokens for line in _ledger(tmp_path) if line.usage]
+    usd_per_call = LITE_IMAGE_USD + 2 * Fraction("0.00000025")
+    usd_per_call += -(-sum(text_tokens) // 30) * Fraction("0.0000015")
+    assert float(forecast.expected_usd) == pytest.approx(float(usd_per_call * 15 / Fraction(2, 3)))
+
+
+async def test_a_forecast_is_never_above_what_the_budget_has_left(tmp_path: Path) -> None:
+    async with simulator() as server:
+        result = await pipeline_on(server, tmp_path).run(_numbered(25, route=Route.LITE))
+        spent = result.spend.worst_case_usd
+        pipeline = pipeline_on(server, tmp_path, budget=Budget(usd=spent + Decimal("0.10")))
+
+        forecast = pipeline.forecast(_numbered(100, route=Route.LITE))
+
+    assert (forecast.expected_usd, forecast.high_usd) == (Decimal("0.10"), Decimal("0.10"))
+
+
+async def test_a_job_that_is_over_for_good_is_not_forecast(tmp_path: Path) -> None:
+    async with simulator(answer=lambda _: answers.blocked()) as server:
+        pipeline = pipeline_on(server, tmp_path)
+        result = await pipeline.run(_numbered(1, route=Route.LITE))
+
+        forecast = pipeline.forecast(_numbered(2, route=Route.LITE))
+
+    assert result.jobs["j0"].status is JobStatus.REFUSED
+    assert forecast.images == 1
+
+
+async def test_prompts_are_counted_by_the_provider_free_of_charge(tmp_path: Path) -> None:
+    job = Job(id="j", prompt="ü" * 400, route=Route.LITE)
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path)
+        async with Gemini(api_key="k", base_url=server.base_url) as gemini:
+            counted = await gemini.count_tokens(
+                model="gemini-3.1-flash-lite-image", prompt=job.prompt
+            )
+
+        in_thread = await anyio.to_thread.run_sync(pipeline.forecast, [job])
+        in_loop = pipeline.forecast([job])
+
+    assert counted != 400  # what the estimate says
+    extra = (counted - 400) * Fraction("0.00000025") * Fraction(108, 70)
+    found = in_thread.expected_usd - in_loop.expected_usd
+    assert float(found) == pytest.approx(float(extra))
+    assert "Prompt tokens are counted" in in_thread.note
+    assert "Prompt tokens are estimated" in in_loop.note
+    assert server.bill.requests == 0
+    assert server.bill.usd == 0
+
+
+async def test_without_an_answer_prompts_are_estimated(tmp_path: Path) -> None:
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path)
+
+    forecast = await anyio.to_thread.run_sync(pipeline.forecast, _numbered(3))  # it is gone
+
+    assert "Prompt tokens are estimated" in forecast.note
+
+
+async def test_an_open_backend_stays_with_its_event_loop(tmp_path: Path) -> None:
+    async with (
+        simulator() as server,
+        Gemini(api_key="k", base_url=server.base_url) as gemini,
+    ):
+        pipeline = TwoTierPipeline(gemini, checkpoint=tmp_path, budget=Budget.unlimited())
+
+        forecast = await anyio.to_thread.run_sync(pipeline.forecast, _numbered(3))
+
+        assert gemini.is_open
+    assert "Prompt tokens are estimated" in forecast.note
+
+
+def test_nothing_to_do_costs_nothing(tmp_path: Path) -> None:
+    forecast = _pipeline(tmp_path).forecast([])
+
+    assert (forecast.images, forecast.low_usd, forecast.high_usd) == (0, 0, 0)
+
+
+def _ledger(folder: Path) -> list[LedgerLine]:
+    with Checkpoint.read(folder) as checkpoint:
+        return list(checkpoint.ledger())
