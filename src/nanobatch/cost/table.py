@@ -7,10 +7,17 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from decimal import Decimal
 
-__all__ = ["CostTable", "html_table", "show_percent", "show_usd"]
+__all__ = [
+    "CostTable",
+    "html_table",
+    "html_text",
+    "show_percent",
+    "show_usd",
+    "text_table",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +37,7 @@ class CostTable:
 
     def __str__(self) -> str:
         """Return an aligned table, USD rounded to show."""
-        cells = [("images", "USD"), *self._cells()]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(
-            "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-            for row in cells
-        )
+        return text_table([("images", "USD"), *self._cells()])
 
     def _repr_html_(self) -> str:
         """Return the same table for a notebook."""
@@ -54,6 +56,23 @@ def show_usd(usd: Decimal, *, places: int | None = None) -> str:
 def show_percent(rate: Decimal | float) -> str:
     """Return a rate as a percentage with one decimal, `"70.0 %"`."""
     return f"{rate:.1%}".replace("%", " %")
+
+
+def text_table(rows: Sequence[Sequence[str]], *, words: int = 0) -> str:
+    """Return rows of text as aligned columns, the first `words` of them to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column < words else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
+
+
+def html_text(text: str) -> str:
+    """Return a paragraph of escaped text."""
+    return f"<p>{escape(text)}</p>"
 
 
 def html_table(rows: Iterable[Iterable[str]], *, header: Iterable[str] = ()) -> str:
