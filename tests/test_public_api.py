@@ -20,6 +20,7 @@ PACKAGES = (
     "nanobatch.models",
     "nanobatch.pipeline",
     "nanobatch.policy",
+    "nanobatch.report",
     "nanobatch.simulator",
 )
 CONTRACT = {
@@ -52,7 +53,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "Comparison", "Estimate", "compare", "report", "testing")
+LATER = ("BatchOptions", "Comparison", "Estimate", "compare", "testing")
 
 
 @pytest.mark.parametrize("package", PACKAGES)
