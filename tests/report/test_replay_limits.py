@@ -9,6 +9,7 @@ from contextlib import closing
 from decimal import Decimal
 from threading import Event
 from typing import TYPE_CHECKING
+from weakref import WeakValueDictionary
 
 import anyio
 import pytest
@@ -26,6 +27,7 @@ from nanobatch import (
     filters,
 )
 from nanobatch.models import ModelRegistry
+from nanobatch.pipeline.panel import FILTER_THREADS
 from nanobatch.report import Unjudged, replay
 from nanobatch.simulator import answers
 from tests.report.batches import AtLeast, OnePerPrompt, batch, contents, grades, is_clean
@@ -273,3 +275,22 @@ async def test_a_cancelled_replay_waits_for_no_filter(tmp_path: Path) -> None:
     assert scope.cancelled_caught
     assert time.monotonic() - began < 5
     assert is_clean(tmp_path)
+
+
+@pytest.mark.skipif(FILTER_THREADS > 16, reason="forty images would not show a bound")
+async def test_as_many_images_are_in_memory_as_there_are_threads(tmp_path: Path) -> None:
+    jobs = [Job(id=f"{n}", prompt=f"a fox {n}", route=Route.LITE) for n in range(40)]
+    await batch(tmp_path, jobs, filters=[])
+    alive: WeakValueDictionary[int, Candidate] = WeakValueDictionary()
+    most = 0
+
+    def count(candidate: Candidate) -> bool:
+        nonlocal most
+        alive[candidate.slot] = candidate
+        most = max(most, len(alive))
+        return True
+
+    outcome = await replay(tmp_path, filters=[count])
+
+    assert outcome.whole.judged == 40
+    assert 1 <= most <= 2 * FILTER_THREADS  # a thread that has answered lets go a little later
