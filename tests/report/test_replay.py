@@ -11,6 +11,7 @@ import anyio.lowlevel
 import pytest
 
 from nanobatch import Checkpoint, ConfigError, Job, Route, Tier, filters
+from nanobatch.checkpoint import CandidateState
 from nanobatch.report import replay, replay_sync
 from tests.report.batches import AtLeast, batch, contents, grades, is_clean, slots
 
@@ -270,6 +271,8 @@ async def test_a_run_that_goes_on_in_another_process_does_not_disturb_a_replay(
         assert outcome.after.accepted == outcome.after.slots  # all pass, whenever they came
         assert 1 <= (outcome.before.accepted or 0) <= (outcome.after.slots or 0)
         assert outcome.whole.unjudged == 0
+        states = [one.state for one in outcome.candidates]
+        assert states.count(CandidateState.ACCEPTED) == outcome.before.accepted
     assert run.returncode == 0
     assert len({outcome.after.slots for outcome in outcomes}) > 2
     assert outcomes[-1].after.accepted == outcomes[-1].before.accepted == 60

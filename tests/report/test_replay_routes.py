@@ -182,6 +182,19 @@ async def test_every_n_passing_images_yield_one(tmp_path: Path) -> None:
     assert five_pass.after.accepted == 1
 
 
+async def test_the_choice_of_the_run_stands_where_the_same_images_pass(tmp_path: Path) -> None:
+    """Groups of two would leave one image; the run had no groups and accepted both."""
+    job = Job(id="owl", prompt="an owl", route=LITE, want=2)
+    await batch(tmp_path, [job], filters=[])
+    await batch(tmp_path, [job.model_copy(update={"best_of": 2})], filters=[])
+
+    same = await replay(tmp_path, filters=[])
+    other_scores = await replay(tmp_path, filters=[slots(1, 2, s1=0.1, s2=0.2)])
+
+    assert same.before.accepted == same.after.accepted == 2
+    assert other_scores.after.accepted == 1
+
+
 async def test_a_second_image_is_looked_at_only_when_the_first_is_rejected(tmp_path: Path) -> None:
     asked: list[int] = []
     numbers: dict[str, int] = {}
@@ -304,6 +317,29 @@ async def test_the_losers_of_a_group_are_asked_about_before_its_winner_is_rememb
     outcome = await replay(tmp_path, filters=[OnePerPrompt()])
 
     assert states(tmp_path) == {"accepted": 1, "unpicked": 2}
+    assert outcome.before == outcome.after
+    assert outcome.newly_rejected == ()
+
+
+async def test_what_waited_to_be_accepted_is_asked_about_when_it_arrived(tmp_path: Path) -> None:
+    """Both drafts pass before either is delivered; asked later, the second would be rejected."""
+
+    def only_drafts(candidate: Candidate) -> bool:
+        return candidate.tier is Tier.LITE
+
+    jobs = [Job(id=name, prompt="an owl", route=FINISH) for name in ("a", "b")]
+    await batch(
+        tmp_path,
+        jobs,
+        filters=[only_drafts, OnePerPrompt()],
+        finish_fallback=True,
+        settings={"latency_seconds": 0.1},
+        concurrency=2,
+    )
+
+    outcome = await replay(tmp_path, filters=[only_drafts, OnePerPrompt()])
+
+    assert outcome.before.accepted == 2
     assert outcome.before == outcome.after
     assert outcome.newly_rejected == ()
 
