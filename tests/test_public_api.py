@@ -20,6 +20,7 @@ PACKAGES = (
     "nanobatch.models",
     "nanobatch.pipeline",
     "nanobatch.policy",
+    "nanobatch.report",
     "nanobatch.simulator",
 )
 CONTRACT = {
@@ -56,7 +57,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "report", "testing")
+LATER = ("BatchOptions", "testing")
 
 
 @pytest.mark.parametrize("package", PACKAGES)

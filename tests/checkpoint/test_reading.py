@@ -9,9 +9,9 @@ import pytest
 
 from nanobatch.checkpoint import Checkpoint, take
 from nanobatch.checkpoint.changes import NewFailure, fail
-from nanobatch.cost import LedgerTotals, LineKind, Outcome
+from nanobatch.cost import LedgerTotals, LineKind, Outcome, Stage
 from nanobatch.models import Tier
-from tests.checkpoint.story import Story, entry, job
+from tests.checkpoint.story import USAGE, Story, entry, job
 
 if TYPE_CHECKING:
     import sqlite3
@@ -202,3 +202,63 @@ async def test_memos_come_back_with_their_images_from_any_image_on(
     assert [image for image, _ in everything] == list(checkpoint.images())
     assert [memos for _, memos in everything] == [{"twins": b"\x0a\xff"}] * 3
     assert [(image.job_id, image.number) for image, _ in rest] == [("fox", 2)]
+
+
+async def test_the_ledger_of_a_moment_stays_what_it_was(
+    checkpoint: Checkpoint, story: Story
+) -> None:
+    taken = story.take(job(want=2), run=1)
+    drawn = story.draw(taken)
+    slot, call = story.begin(taken)
+    then = list(checkpoint.ledger())
+
+    moment = checkpoint.moment()
+    story.accept(taken, drawn)
+    story.settle(taken, slot, call, usd_nano=5)
+
+    assert list(checkpoint.ledger_at(moment)) == then
+    assert [line.note for line in then][-1] == "in flight"
+    assert len(list(checkpoint.ledger())) == len(then) + 1  # accepted; the call got its own line
+
+
+async def test_a_part_of_the_ledger_is_what_the_whole_says_of_it(
+    checkpoint: Checkpoint, story: Story
+) -> None:
+    for run, tag in enumerate(("red", "", "red"), 1):
+        taken = story.take(job(f"fox-{run}", tag=tag), run=run)
+        story.accept(taken, story.draw(taken))
+        story.begin(taken, stage=Stage.FINISH)
+    moment = checkpoint.moment()
+    whole = list(checkpoint.ledger_at(moment))
+
+    for tier in Tier:
+        of_tier = [line for line in whole if line.tier is tier]
+        assert of_tier
+        assert list(checkpoint.ledger_at(moment, tier=tier)) == of_tier
+    for tag in ("red", ""):
+        of_tag = [line for line in whole if line.tag == tag]
+        assert of_tag
+        assert list(checkpoint.ledger_at(moment, tag=tag)) == of_tag
+    assert checkpoint.tags() == ["", "red"]
+
+
+async def test_images_of_a_moment_come_with_what_judging_them_again_needs(
+    checkpoint: Checkpoint, story: Story
+) -> None:
+    taken = story.take(job(tag="red", best_of=1), run=1)
+    drawn = story.draw(taken)
+    moment = checkpoint.moment()
+    story.draw(taken)
+    story.accept(taken, drawn)
+
+    (kept,) = checkpoint.kept_candidates(moment)  # the second came later
+
+    assert kept.job == taken.job
+    assert kept.record.state == "accepted"  # states are those of now
+    assert (kept.image_number, kept.parent, kept.usage) == (1, None, USAGE)
+    assert kept.settled_line == moment.last_line
+    assert (kept.accepted_line or 0) > moment.last_line
+    assert kept.record.path is not None
+    assert kept.record.path.is_file()
+    assert checkpoint.kept_candidate(kept.record.number) == kept
+    assert checkpoint.images_of_call(slot=drawn.slot, call=drawn.call) == 1

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from dataclasses import replace
 from decimal import Decimal
@@ -11,20 +10,25 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.files import ImageFiles
+from nanobatch.checkpoint.records import Moment
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
     IMAGES,
     IN_FLIGHT,
     JOBS,
+    KEPT,
     LEDGER,
+    SETTLED_LINE,
     THUMBNAIL,
     Row,
     candidate_of,
     failure_of,
     image_of,
     job_of,
+    kept_of,
     line_of,
+    memos_of,
     refuse_blobs,
     spend_of,
 )
@@ -46,6 +50,7 @@ if TYPE_CHECKING:
         CandidateRecord,
         Failure,
         JobResult,
+        KeptCandidate,
         Spend,
         VerifyReport,
     )
@@ -133,14 +138,7 @@ class CheckpointReader:
         It is the ledger of one moment, so its lines add up: what a run writes while this is
         iterated is not in it.
         """
-        in_flight = self._rows(IN_FLIGHT)
-        last = in_flight[0][0]
-        yield from self._values(line_of, LEDGER, "l.number <= ?", (last,))
-        for number, row in enumerate(in_flight, last + 1):
-            if row[9] is not None:
-                with row_errors(self.root):
-                    line = line_of((number, *row[1:]))
-                yield line
+        yield from self.ledger_at(self.moment())
 
     def cost_model(self, tier: Tier | str | None = None, tag: str | None = None) -> CostModel:
         """Return what the ledger measured, of one tier or one tag if given.
@@ -150,11 +148,7 @@ class CheckpointReader:
             tag: Only jobs with this tag.
         """
         wanted = None if tier is None else Tier(tier)
-        return CostModel.from_ledger(
-            line
-            for line in self.ledger()
-            if (wanted is None or line.tier is wanted) and (tag is None or line.tag == tag)
-        )
+        return CostModel.from_ledger(self.ledger_at(self.moment(), tier=wanted, tag=tag))
 
     @property
     def spend(self) -> Spend:
@@ -223,7 +217,57 @@ class CheckpointReader:
         )[0]
         return Decimal(tokens) / calls if calls else None
 
-    # What results ask for.
+    # What results and reports ask for.
+
+    def moment(self) -> Moment:
+        """Return how far the ledger reaches now."""
+        rows = self._rows(IN_FLIGHT)
+        last = rows[0][0]
+        with row_errors(self.root):
+            in_flight = tuple(
+                line_of((number, *row[1:]))
+                for number, row in enumerate(rows, last + 1)
+                if row[9] is not None
+            )
+        return Moment(last_line=last, in_flight=in_flight)
+
+    def ledger_at(
+        self, moment: Moment, *, tier: Tier | None = None, tag: str | None = None
+    ) -> Iterator[LedgerLine]:
+        """Yield the ledger of a moment, or what it says of one tier or one tag."""
+        where = "l.number <= ? AND (? IS NULL OR s.tier = ?) AND (? IS NULL OR j.tag = ?)"
+        values = (moment.last_line, tier, tier, tag, tag)
+        yield from self._values(line_of, LEDGER, where, values)
+        for line in moment.in_flight:
+            if tier in (None, line.tier) and tag in (None, line.tag):
+                yield line
+
+    def kept_candidates(self, moment: Moment) -> Iterator[KeptCandidate]:
+        """Yield the images models had returned at a moment, with what judging them again needs.
+
+        Their states are those of now, so one may have moved on since the moment.
+        """
+        return self._values(self._kept, KEPT, f"{SETTLED_LINE} <= ?", (moment.last_line,))
+
+    def kept_candidate(self, number: int) -> KeptCandidate:
+        """Return one of them by its number."""
+        return next(self._values(self._kept, KEPT, "c.number = ?", (number,)))
+
+    def finishes(self) -> Iterator[Row]:
+        """Yield every slot that was made from a draft, with the draft's slot."""
+        query = (
+            "SELECT number, parent FROM slots WHERE number > ? AND {where} ORDER BY number LIMIT ?"
+        )
+        return self._pages(query, "parent IS NOT NULL")
+
+    def tags(self) -> list[str]:
+        """Return the tags of all jobs, in alphabetical order."""
+        return [row[0] for row in self._rows("SELECT DISTINCT tag FROM jobs ORDER BY tag")]
+
+    def images_of_call(self, *, slot: int, call: int) -> int:
+        """Return how many images the answer to a call held."""
+        query = "SELECT count(*) FROM candidates WHERE slot = ? AND call = ?"
+        return int(self._rows(query, (slot, call))[0][0])
 
     def jobs_where(self, where: str, *values: object) -> Iterator[JobResult]:
         """Yield the jobs that fit a condition on the table `jobs`."""
@@ -285,8 +329,10 @@ class CheckpointReader:
         return image_of(row, self._files)
 
     def _image_with_memos(self, row: Row) -> tuple[AcceptedImage, dict[str, bytes]]:
-        memos = {name: bytes.fromhex(memo) for name, memo in json.loads(row[14]).items()}
-        return self._image(row), memos
+        return self._image(row), memos_of(row[14])
+
+    def _kept(self, row: Row) -> KeptCandidate:
+        return kept_of(row, self._files)
 
     def _job(self, row: Row) -> JobResult:
         images = self._pages(IMAGES, "i.job = ?", (row[0],))

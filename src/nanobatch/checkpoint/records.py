@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nanobatch.candidate import AcceptedImage
-    from nanobatch.cost import Stage
-    from nanobatch.models import Tier
+    from nanobatch.cost import LedgerLine, Stage
+    from nanobatch.job import Job
+    from nanobatch.models import Tier, TokenUsage
 
 __all__ = [
     "CandidateRecord",
@@ -23,6 +24,8 @@ __all__ = [
     "Failure",
     "JobResult",
     "JobStatus",
+    "KeptCandidate",
+    "Moment",
     "RepairReport",
     "SlotState",
     "Spend",
@@ -154,6 +157,41 @@ class CandidateRecord:
     width_px: int
     height_px: int
     at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptCandidate:
+    """A candidate with its history, for judging it again; its record has no thumbnail."""
+
+    record: CandidateRecord
+    job: Job
+    """The job as it was last read."""
+    attempt: int
+    """Which attempt of the job it belongs to: a changed prompt starts another."""
+    parent: int | None
+    """The slot of the draft it was made from."""
+    usage: TokenUsage | None
+    """What its call used; `None` if the provider did not say."""
+    memos: dict[str, bytes]
+    """What filters want to remember of it, by filter name."""
+    image_number: int | None
+    """Which accepted image of its job it is; `None` if it is none."""
+    usd: Decimal
+    """Confirmed USD of its slot, and of its draft's."""
+    settled_line: int
+    """Number of the ledger line that came with it; 0 if that line was lost."""
+    accepted_line: int | None
+    """Number of the ledger line that accepted its slot; `None` if there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """How far a ledger reached when it was looked at: read up to there, it never changes."""
+
+    last_line: int
+    """Number of its last line; 0 for none."""
+    in_flight: tuple[LedgerLine, ...]
+    """The calls that had no line yet, as unknown money."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -13,9 +13,11 @@ from nanobatch.checkpoint.records import (
     Failure,
     JobResult,
     JobStatus,
+    KeptCandidate,
     Spend,
 )
 from nanobatch.cost import LedgerLine, LineKind, Outcome, Stage
+from nanobatch.job import Job
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.money import usd_of_nano
 
@@ -32,7 +34,9 @@ __all__ = [
     "IMAGES",
     "IN_FLIGHT",
     "JOBS",
+    "KEPT",
     "LEDGER",
+    "SETTLED_LINE",
     "STATE_BY_CANDIDATES",
     "THUMBNAIL",
     "Row",
@@ -40,7 +44,9 @@ __all__ = [
     "failure_of",
     "image_of",
     "job_of",
+    "kept_of",
     "line_of",
+    "memos_of",
     "refuse_blobs",
     "spend_of",
 ]
@@ -75,6 +81,27 @@ FROM candidates c JOIN slots s ON s.number = c.slot JOIN jobs j ON j.number = s.
 LEFT JOIN images i ON i.candidate = c.number
 WHERE c.number > ? AND {where} ORDER BY c.number LIMIT ?
 """
+
+SETTLED_LINE = (
+    "(SELECT coalesce(min(l.number), 0) FROM ledger l WHERE l.slot = c.slot AND l.call = c.call)"
+)
+"""In `KEPT`: the number of the ledger line that came with a candidate."""
+
+# As `CANDIDATES`, without the thumbnail and with what judging it again needs.
+KEPT = """
+SELECT c.number, j.id, c.slot, s.stage, s.tier, s.model_id, c.state, c.filter_name, c.reason,
+    c.score, c.file, i.file, NULL, c.sha256, c.mime_type, c.width_px, c.height_px, c.at,
+    j.body, s.attempt, s.parent, c.memos, i.nth,
+    (SELECT coalesce(sum(usd_nano), 0) FROM ledger l WHERE l.slot IN (s.number, s.parent)),
+    {settled_line},
+    (SELECT max(l.number) FROM ledger l WHERE l.slot = c.slot AND l.kind = 'accepted'),
+    u.prompt_tokens, u.image_tokens, u.text_tokens, u.thought_tokens
+FROM candidates c JOIN slots s ON s.number = c.slot JOIN jobs j ON j.number = s.job
+LEFT JOIN images i ON i.candidate = c.number
+LEFT JOIN ledger u ON u.number = (SELECT max(l.number) FROM ledger l
+    WHERE l.slot = c.slot AND l.call = c.call AND l.prompt_tokens IS NOT NULL)
+WHERE c.number > ? AND {where} ORDER BY c.number LIMIT ?
+""".replace("{settled_line}", SETTLED_LINE)
 
 LEDGER = """
 SELECT l.number, l.at, l.kind, j.id, j.tag, l.slot, s.stage, s.tier, s.model_id, l.call, l.outcome,
@@ -205,6 +232,27 @@ def candidate_of(row: Row, files: ImageFiles) -> CandidateRecord:
     )
 
 
+def kept_of(row: Row, files: ImageFiles) -> KeptCandidate:
+    """Return a candidate with its history from a row of `KEPT`."""
+    return KeptCandidate(
+        record=candidate_of(row, files),
+        job=Job.model_validate_json(row[18]),
+        attempt=row[19],
+        parent=row[20],
+        usage=_usage(*row[26:30]),
+        memos=memos_of(row[21]),
+        image_number=row[22],
+        usd=usd_of_nano(row[23]),
+        settled_line=row[24],
+        accepted_line=row[25],
+    )
+
+
+def memos_of(stored: str) -> dict[str, bytes]:
+    """Return what filters want to remember of an image, by filter name."""
+    return {name: bytes.fromhex(memo) for name, memo in json.loads(stored).items()}
+
+
 def job_of(row: Row, images: Iterable[AcceptedImage]) -> JobResult:
     """Return a job from a row of `JOBS` and its accepted images."""
     _, job_id, status, want, reason, slots, calls, confirmed_nano, unknown_nano = row
@@ -222,12 +270,6 @@ def job_of(row: Row, images: Iterable[AcceptedImage]) -> JobResult:
 
 def line_of(row: Row) -> LedgerLine:
     """Return a ledger line from a row of `LEDGER` or `IN_FLIGHT`."""
-    prompt, image, text, thought = row[14:18]
-    usage = None
-    if prompt is not None:
-        usage = TokenUsage(
-            prompt_tokens=prompt, image_tokens=image, text_tokens=text, thought_tokens=thought
-        )
     return LedgerLine(
         number=row[0],
         at=_time(row[1]),
@@ -243,7 +285,7 @@ def line_of(row: Row) -> LedgerLine:
         usd=usd_of_nano(row[11]),
         unknown_usd=usd_of_nano(row[12]),
         want=row[13],
-        usage=usage,
+        usage=_usage(*row[14:18]),
         note=row[18],
     )
 
@@ -251,6 +293,14 @@ def line_of(row: Row) -> LedgerLine:
 def spend_of(confirmed_nano: int, unknown_nano: int) -> Spend:
     """Return money from its stored form."""
     return Spend(confirmed_usd=usd_of_nano(confirmed_nano), unknown_usd=usd_of_nano(unknown_nano))
+
+
+def _usage(prompt: int | None, image: int, text: int, thought: int | None) -> TokenUsage | None:
+    if prompt is None:
+        return None
+    return TokenUsage(
+        prompt_tokens=prompt, image_tokens=image, text_tokens=text, thought_tokens=thought
+    )
 
 
 def _time(micros: int) -> datetime:

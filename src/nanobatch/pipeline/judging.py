@@ -1,67 +1,28 @@
-"""What the filters say of one candidate: the container first, then each filter in its order."""
+"""What the filters of a run say of one candidate, and what they charge for it."""
 
 from __future__ import annotations
 
-import inspect
-import json
-import os
-from dataclasses import dataclass, field
-from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
-from nanobatch.backend.foreign import plain_text
 from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
-from nanobatch.errors import BrokenImageError, CheckpointError, FilterError
-from nanobatch.filters.container import fault_in
-from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
+from nanobatch.errors import FilterError
+from nanobatch.filters.protocol import name_of, remembers, worst_case_usd
 from nanobatch.models.money import nano_of_usd
-from nanobatch.pipeline.control import RunStopped
-from nanobatch.pipeline.threads import run_in_daemon
+from nanobatch.pipeline.panel import FilterFailed, Judgement, Panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
-    from nanobatch.filters import AnyFilter, RemembersAccepted
+    from nanobatch.filters import AnyFilter
+    from nanobatch.pipeline.panel import Ask
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
-
-FILTER_THREADS = (os.cpu_count() or 1) + 2
-"""Sync filters at work at the same time; a hung one is given up and takes no other's place."""
-
-
-class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
-    """Internal: a filter raised or took too long, so nobody knows whether the candidate passes."""
-
-    def __init__(self, filter_name: str, message: str) -> None:
-        self.filter_name = filter_name
-        super().__init__(message)
-
-
-@dataclass(slots=True, kw_only=True)
-class Judgement:
-    """The verdict of all filters together."""
-
-    is_broken: bool = False
-    accepted: bool = True
-    filter_name: str = ""
-    """The filter that rejected it."""
-    reason: str = ""
-    score: float | None = None
-    """The last score a filter gave."""
-    memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """What filters want to remember of it if it is accepted, by filter name."""
-
-    @property
-    def memos_json(self) -> str:
-        """The memos as they are stored."""
-        return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
 
 
 class Judge:
@@ -76,8 +37,7 @@ class Judge:
     ) -> None:
         self._store = store
         self._purse = purse
-        self._timeout_seconds = timeout_seconds
-        self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+        self._panel = Panel(timeout_seconds=timeout_seconds)
         self.memory = anyio.Lock()
         """Held from the question to a filter that remembers until its verdict is durable."""
 
@@ -90,12 +50,7 @@ class Judge:
             FilterFailed: A filter raised or exceeded its deadline.
             RunStopped: A paid filter does not fit the budget.
         """
-        fault = await anyio.to_thread.run_sync(fault_in, candidate.image_bytes)
-        if fault is not None:
-            return Judgement(is_broken=True, accepted=False, reason=fault)
-        judgement = Judgement()
-        await self.go_on(judgement, candidate, filters, job_number=job_number)
-        return judgement
+        return await self._panel.judge(candidate, filters, ask=self._asker(job_number))
 
     async def go_on(
         self,
@@ -111,9 +66,7 @@ class Judge:
             FilterFailed: As `judge`.
             RunStopped: As `judge`.
         """
-        for one in filters:
-            if not await self._passes(judgement, one, candidate, job_number=job_number):
-                break
+        await self._panel.go_on(judgement, candidate, filters, ask=self._asker(job_number))
 
     async def remember(
         self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
@@ -123,15 +76,7 @@ class Judge:
         Raises:
             FilterFailed: One of them raised.
         """
-        for one in filters:
-            if remembers(one):
-                name = name_of(one)
-                seen = cast("RemembersAccepted", one).seen
-                memo = memos.get(name, b"")
-                try:
-                    await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
-                except Exception as error:
-                    raise FilterFailed(name, _sentence(name, error)) from error
+        await self._panel.remember(filters, image, memos)
 
     async def recall(
         self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader, *, after: int
@@ -156,36 +101,13 @@ class Judge:
                         filter_name=error.filter_name,
                     ) from error
 
-    async def _passes(
-        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, job_number: int
-    ) -> bool:
-        """Add one filter's verdict to the judgement; `False` ends it."""
-        name = name_of(one)
-        try:
-            verdict = await self._ask(one, candidate, job_number=job_number)
-        except BrokenImageError as error:
-            judgement.is_broken, judgement.accepted = True, False
-            judgement.reason = str(error)
-            return False
-        except (FilterFailed, RunStopped, CheckpointError):
-            raise
-        except (Exception, SystemExit) as error:  # a filter may leave, the run does not
-            raise FilterFailed(name, _sentence(name, error)) from error
-        finally:
-            candidate.forget_changes()
-        if verdict.score is not None:
-            judgement.score = verdict.score
-        if verdict.memo:
-            judgement.memos[name] = verdict.memo
-        if not verdict.accepted:
-            judgement.accepted, judgement.filter_name = False, name
-            judgement.reason = verdict.reason
-        return verdict.accepted
+    def _asker(self, job_number: int) -> Ask:
+        return lambda one, candidate: self._ask(one, candidate, job_number=job_number)
 
     async def _ask(self, one: AnyFilter, candidate: Candidate, *, job_number: int) -> Verdict:
         worst_nano = nano_of_usd(worst_case_usd(one))
         if worst_nano == 0:
-            verdict = await self._answer(one, candidate)
+            verdict = await self._panel.answer(one, candidate)
             if verdict.usd:
                 await self._book(candidate, job_number, nano_of_usd(verdict.usd))
             return verdict
@@ -195,7 +117,7 @@ class Judge:
         try:
             await self._begin(candidate, call, worst_nano)
             try:
-                verdict = await self._answer(one, candidate)
+                verdict = await self._panel.answer(one, candidate)
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._settle(
@@ -208,20 +130,6 @@ class Judge:
             return verdict
         finally:
             self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
-
-    async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
-        name = name_of(one)
-        with anyio.move_on_after(self._timeout_seconds):
-            if is_async(one):
-                result = one(candidate)
-            else:
-                result = await run_in_daemon(partial(one, candidate), limiter=self._threads)
-            if inspect.isawaitable(result):
-                return as_verdict(await result, filter_name=name)
-            return as_verdict(result, filter_name=name)
-        raise FilterFailed(
-            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
-        )
 
     async def _begin(self, candidate: Candidate, call: int, worst_nano: int) -> None:
         await self._store.commit(
@@ -262,7 +170,3 @@ class Judge:
             unknown_nano=unknown_nano,
         )
         await self._store.commit(lambda db: settle(db, settlement))
-
-
-def _sentence(name: str, error: BaseException) -> str:
-    return f"Filter {name} raised {type(error).__name__}: {plain_text(str(error))}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from nanobatch.pipeline.result import RunResult
 
-__all__ = ["run_until_signalled"]
+__all__ = ["refuse_running_loop", "run_until_signalled"]
 
 
 def run_until_signalled(work: Callable[[Control], Awaitable[RunResult]]) -> RunResult:
@@ -26,13 +26,27 @@ def run_until_signalled(work: Callable[[Control], Awaitable[RunResult]]) -> RunR
     Raises:
         ConfigError: An event loop is running in this thread.
     """
+    refuse_running_loop("run_sync", instead="await pipeline.run(jobs)")
+    return anyio.run(_run, work)
+
+
+def refuse_running_loop(function: str, *, instead: str) -> None:
+    """Refuse to start an event loop where one is running.
+
+    Args:
+        function: The function that would start it.
+        instead: What to write there.
+
+    Raises:
+        ConfigError: An event loop is running in this thread.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return anyio.run(_run, work)
+        return
     raise ConfigError(
-        "run_sync() was called where an event loop is running (a notebook, an async function): "
-        "use `await pipeline.run(jobs)` there."
+        f"{function}() was called where an event loop is running (a notebook, an async function): "
+        f"use `{instead}` there."
     )
 
 

@@ -1,0 +1,168 @@
+"""The filters as a panel: each is asked in turn, under a deadline, and they come to one judgement.
+
+It knows nothing of money and of checkpoints, so whoever has a candidate can have it judged.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, TypeAlias, cast
+
+import anyio
+import anyio.to_thread
+
+from nanobatch.backend.foreign import plain_text
+from nanobatch.errors import BrokenImageError, CheckpointError
+from nanobatch.filters.container import fault_in
+from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers
+from nanobatch.pipeline.control import RunStopped
+from nanobatch.pipeline.threads import run_in_daemon
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from nanobatch.candidate import AcceptedImage, Candidate, Verdict
+    from nanobatch.filters import AnyFilter, RemembersAccepted
+
+__all__ = ["FILTER_THREADS", "Ask", "FilterFailed", "Judgement", "Panel"]
+
+FILTER_THREADS = (os.cpu_count() or 1) + 2
+"""Sync filters at work at the same time; a hung one is given up and takes no other's place."""
+
+Ask: TypeAlias = "Callable[[AnyFilter, Candidate], Awaitable[Verdict]]"
+"""Gets the answer of one filter on one candidate; `Panel.answer` is one that costs nothing."""
+
+
+class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
+    """Internal: a filter raised or took too long, so nobody knows whether the candidate passes."""
+
+    def __init__(self, filter_name: str, message: str) -> None:
+        self.filter_name = filter_name
+        super().__init__(message)
+
+
+@dataclass(slots=True, kw_only=True)
+class Judgement:
+    """The verdict of all filters together."""
+
+    is_broken: bool = False
+    accepted: bool = True
+    filter_name: str = ""
+    """The filter that rejected it."""
+    reason: str = ""
+    score: float | None = None
+    """The last score a filter gave."""
+    memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
+    """What filters want to remember of it if it is accepted, by filter name."""
+
+    @property
+    def memos_json(self) -> str:
+        """The memos as they are stored."""
+        return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
+
+
+class Panel:
+    """Asks filters about candidates, several candidates at the same time."""
+
+    def __init__(self, *, timeout_seconds: float) -> None:
+        self._timeout_seconds = timeout_seconds
+        self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+
+    async def judge(
+        self, candidate: Candidate, filters: Sequence[AnyFilter], *, ask: Ask
+    ) -> Judgement:
+        """Return what the filters say; a broken container is not shown to them.
+
+        Raises:
+            FilterFailed: A filter raised or exceeded its deadline.
+        """
+        fault = await anyio.to_thread.run_sync(fault_in, candidate.image_bytes)
+        if fault is not None:
+            return Judgement(is_broken=True, accepted=False, reason=fault)
+        judgement = Judgement()
+        await self.go_on(judgement, candidate, filters, ask=ask)
+        return judgement
+
+    async def go_on(
+        self, judgement: Judgement, candidate: Candidate, filters: Sequence[AnyFilter], *, ask: Ask
+    ) -> None:
+        """Let further filters judge a candidate that has passed so far.
+
+        Raises:
+            FilterFailed: As `judge`.
+        """
+        for one in filters:
+            if not await self._passes(judgement, one, candidate, ask=ask):
+                break
+
+    async def remember(
+        self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
+    ) -> None:
+        """Tell the filters that remember of an accepted image.
+
+        Raises:
+            FilterFailed: One of them raised.
+        """
+        for one in filters:
+            if remembers(one):
+                name = name_of(one)
+                seen = cast("RemembersAccepted", one).seen
+                memo = memos.get(name, b"")
+                try:
+                    await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
+                except Exception as error:
+                    raise FilterFailed(name, _sentence(name, error)) from error
+
+    async def answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
+        """Return what one filter says.
+
+        Raises:
+            FilterFailed: It exceeded its deadline.
+            Exception: What it raised.
+        """
+        name = name_of(one)
+        with anyio.move_on_after(self._timeout_seconds):
+            if is_async(one):
+                result = one(candidate)
+            else:
+                result = await run_in_daemon(partial(one, candidate), limiter=self._threads)
+            if inspect.isawaitable(result):
+                return as_verdict(await result, filter_name=name)
+            return as_verdict(result, filter_name=name)
+        raise FilterFailed(
+            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+        )
+
+    async def _passes(
+        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
+    ) -> bool:
+        """Add one filter's verdict to the judgement; `False` ends it."""
+        name = name_of(one)
+        try:
+            verdict = await ask(one, candidate)
+        except BrokenImageError as error:
+            judgement.is_broken, judgement.accepted = True, False
+            judgement.reason = str(error)
+            return False
+        except (FilterFailed, RunStopped, CheckpointError):
+            raise
+        except (Exception, SystemExit) as error:  # a filter may leave, the run does not
+            raise FilterFailed(name, _sentence(name, error)) from error
+        finally:
+            candidate.forget_changes()
+        if verdict.score is not None:
+            judgement.score = verdict.score
+        if verdict.memo:
+            judgement.memos[name] = verdict.memo
+        if not verdict.accepted:
+            judgement.accepted, judgement.filter_name = False, name
+            judgement.reason = verdict.reason
+        return verdict.accepted
+
+
+def _sentence(name: str, error: BaseException) -> str:
+    return f"Filter {name} raised {type(error).__name__}: {plain_text(str(error))}"
