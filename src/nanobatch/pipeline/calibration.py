@@ -80,13 +80,12 @@ class Calibration:
         return html_table(self._rows(), header=_HEADER) + paragraphs
 
     def _rows(self) -> list[tuple[str, ...]]:
-        rows = [(str(tier), *_figures(cost)) for tier, cost in self.tiers.items()]
-        if {tag for _, tag in self.tags} == {""}:
-            return rows
-        return rows + [
-            (f"{tier}, {tag or 'no tag'}", *_figures(cost))
-            for (tier, tag), cost in self.tags.items()
-        ]
+        rows: list[tuple[str, ...]] = []
+        for tier, cost in self.tiers.items():
+            rows.append((str(tier), *_figures(cost)))
+            tags = {tag: model for (of, tag), model in self.tags.items() if of is tier and tag}
+            rows += [(f"  {tag}", *_figures(model)) for tag, model in tags.items()]
+        return rows
 
     def _sentences(self) -> list[str]:
         comparison = self.comparison
