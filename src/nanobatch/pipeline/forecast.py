@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.job import Route
 from nanobatch.models import Tier, TokenUsage
+from nanobatch.policy import Router
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -101,7 +102,7 @@ def forecast(jobs: Iterable[Job], options: Options, registry: ModelRegistry) -> 
 
 
 def _steps(job: Job, plan: Plan) -> list[_Step]:
-    draw = plan.next_draw(job, slots_used=0)
+    draw = plan.next_draw(job, router=Router(plan.priors))
     if draw is None:
         return []
     passing = job.want * job.best_of

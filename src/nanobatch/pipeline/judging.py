@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
     from nanobatch.filters import AnyFilter, RemembersAccepted
+    from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
@@ -72,10 +73,12 @@ class Judge:
         *,
         store: Store,
         purse: Purse,
+        bills: SlotBills,
         timeout_seconds: float,
     ) -> None:
         self._store = store
         self._purse = purse
+        self._bills = bills
         self._timeout_seconds = timeout_seconds
         self._threads = anyio.CapacityLimiter(FILTER_THREADS)
         self.memory = anyio.Lock()
@@ -262,6 +265,7 @@ class Judge:
             unknown_nano=unknown_nano,
         )
         await self._store.commit(lambda db: settle(db, settlement))
+        self._bills.add(settlement)
 
 
 def _sentence(name: str, error: BaseException) -> str:

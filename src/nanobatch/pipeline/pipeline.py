@@ -23,7 +23,7 @@ from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import Forecast, forecast
 from nanobatch.pipeline.options import KeepRejected, Options
-from nanobatch.pipeline.plan import Plan
+from nanobatch.pipeline.plan import Plan, priors_of
 from nanobatch.pipeline.run import Run
 from nanobatch.pipeline.sync import run_until_signalled
 from nanobatch.policy import Budget, Pace, Retry, StopRule
@@ -69,6 +69,8 @@ class TwoTierPipeline:
         keep_rejected: What is kept of rejected images: `"thumbnail"`, `"all"` or `"none"`.
         finish_fallback: Whether the draft is delivered when its finish is rejected.
         filter_timeout_seconds: Deadline of one filter on one candidate, > 0.
+        hurry: Whether workers that nothing is left for may draw candidates that a job needs only
+            if others fail: a little faster at the end, at a few calls that turn out to be surplus.
 
     Raises:
         ConfigError: Something cannot be meant; the message says what and what to do.
@@ -94,6 +96,7 @@ class TwoTierPipeline:
         keep_rejected: KeepRejected = "thumbnail",
         finish_fallback: bool = False,
         filter_timeout_seconds: float = 60.0,
+        hurry: bool = False,
     ) -> None:
         if budget is None:
             raise ConfigError(
@@ -115,6 +118,7 @@ class TwoTierPipeline:
                 finish_filters=(
                     chosen if finish_filters is None else tuple(map(checked, finish_filters))
                 ),
+                priors=priors_of(models, self._registry),
             ),
             checkpoint=checkpoint if isinstance(checkpoint, Checkpoint) else Path(checkpoint),
             budget=budget,
@@ -125,6 +129,7 @@ class TwoTierPipeline:
             keep_rejected=keep_rejected,
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,
+            hurry=hurry,
         )
 
         self._told: dict[Path, int] = {}
