@@ -48,7 +48,7 @@ class Played:
     """Slots that passed when their job had all it wants."""
     draws: list[tuple[str, Tier]] = field(default_factory=list[tuple[str, Tier]])
     """Job and tier of every slot, in the order of their choice."""
-    usd_of: Counter[str] = field(default_factory=Counter[str])
+    usd_of: dict[str, Decimal] = field(default_factory=dict[str, Decimal])
     """USD by job."""
     slots_of: Counter[str] = field(default_factory=Counter[str])
     accepted_of: Counter[str] = field(default_factory=Counter[str])
@@ -140,7 +140,7 @@ def _land(step: DrawStep, played: Played, usd: Decimal, *, is_passed: bool) -> N
         job.keep(_in_hand())
         played.surplus += 1
     played.usd += usd
-    played.usd_of[job.job.id] += usd
+    played.usd_of[job.job.id] = played.usd_of.get(job.job.id, Decimal(0)) + usd
     played.slots_of[job.job.id] += 1
     usd_nano = nano_of_usd(usd)
     job.land(Stage.CANDIDATE, tier, is_billed=True, is_passed=is_passed, usd_nano=usd_nano)

@@ -1,4 +1,4 @@
-"""What `auto` is compared with, by the same driver: one who knows more, and some who never learn."""
+"""What `auto` is compared with, by the same driver: one who knows more, two who never learn."""
 
 from __future__ import annotations
 

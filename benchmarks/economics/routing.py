@@ -78,7 +78,7 @@ class Tally:
             job = prompt.job
             if prompt.is_hopeless:
                 self.hopeless += 1
-                self.hopeless_usd += float(played.usd_of[job.id])
+                self.hopeless_usd += float(played.usd_of.get(job.id, 0))
                 self.hopeless_slots += played.slots_of[job.id]
             else:
                 self.good += 1
@@ -322,7 +322,8 @@ def measure(seeds: Sequence[int]) -> list[str]:
 def main() -> int:
     """Measure on fixed and on fresh seeds; return the exit code."""
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.economics.routing", description=__doc__.partition("\n")[0]
+        prog="python -m benchmarks.economics.routing",
+        description="Measure by simulation what routing and stopping cost.",
     )
     parser.add_argument("--seed", type=int, help="first of the fresh seeds; by default drawn anew")
     parser.add_argument("--runs", type=int, default=RUNS, help=f"seeds a block ({RUNS})")
