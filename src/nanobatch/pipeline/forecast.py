@@ -15,6 +15,7 @@ from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.model import INPUT_IMAGE_TOKENS
 from nanobatch.pipeline.basis import basis_of
 from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
+from nanobatch.policy import Router
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,6 +123,7 @@ class _Parts:
     ) -> None:
         self._options = options
         self._registry = registry
+        self._router = Router(options.plan.priors)
         self._figures = {} if checkpoint is None else checkpoint.stages()
         self._today = datetime.now(UTC).date()
         self._parts: dict[tuple[Stage, Tier], _Part] = {}
@@ -131,7 +133,7 @@ class _Parts:
     def add(self, job: Job, want: int) -> None:
         """Add what is still to be made of a job."""
         plan = self._options.plan
-        draw = plan.next_draw(job, slots_used=0)
+        draw = plan.next_draw(job, router=self._router)
         if draw is None or not want:
             return
         self.images += want
