@@ -271,7 +271,8 @@ class TwoTierPipeline:
             ConfigError: `images` is no whole number from 1.
             Exception: As `run`.
         """
-        if isinstance(images, bool) or not isinstance(images, int) or images < 1:
+        count: object = images
+        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
             raise ConfigError(f"calibrate(images={images!r}): it must be a whole number from 1.")
         quota = SlotQuota(images)
         result = await self._run(_of(jobs), Control(), progress or _ignore, quota=quota)
