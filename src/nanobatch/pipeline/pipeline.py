@@ -14,6 +14,8 @@ import anyio
 from nanobatch import filters as built_in
 from nanobatch.checkpoint import Checkpoint, InHand
 from nanobatch.checkpoint.schema import DATABASE
+from nanobatch.cost.exact import read_count
+from nanobatch.cost.model import MAX_IMAGES
 from nanobatch.errors import ConfigError, ModelRetiringWarning
 from nanobatch.filters.protocol import checked
 from nanobatch.job import Job, Route
@@ -271,10 +273,10 @@ class TwoTierPipeline:
             ConfigError: `images` is no whole number from 1.
             Exception: As `run`.
         """
-        count: object = images
-        if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-            raise ConfigError(f"calibrate(images={images!r}): it must be a whole number from 1.")
-        quota = SlotQuota(images)
+        try:
+            quota = SlotQuota(read_count("images", images, at_least=1, at_most=MAX_IMAGES))
+        except ValueError as error:
+            raise ConfigError(f"calibrate: {error}") from None
         result = await self._run(_of(jobs), Control(), progress or _ignore, quota=quota)
         options = self._options
         checkpoint = options.checkpoint
