@@ -10,6 +10,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from nanobatch.backend.foreign import plain_text
@@ -169,6 +170,9 @@ class Judge:
             return False
         except (FilterFailed, RunStopped, CheckpointError):
             raise
+        except anyio.get_cancelled_exc_class() as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
+            raise FilterFailed(name, _sentence(name, error)) from error  # or something inside it
         except (Exception, SystemExit) as error:  # a filter may leave, the run does not
             raise FilterFailed(name, _sentence(name, error)) from error
         finally:
@@ -211,11 +215,18 @@ class Judge:
 
     async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         name = name_of(one)
-        with anyio.move_on_after(self._timeout_seconds):
+        with anyio.CancelScope() as scope:
+
+            def begin() -> None:  # waiting for a thread is no fault of the filter
+                scope.deadline = anyio.current_time() + self._timeout_seconds
+
             if is_async(one):
+                begin()
                 result = one(candidate)
             else:
-                result = await run_in_daemon(partial(one, candidate), limiter=self._threads)
+                result = await run_in_daemon(
+                    partial(one, candidate), limiter=self._threads, on_start=begin
+                )
             if inspect.isawaitable(result):
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
