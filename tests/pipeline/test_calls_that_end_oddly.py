@@ -1,9 +1,14 @@
-"""A call is sent only while the run goes on, and gets its line however the backend leaves it."""
+"""Ended at an odd moment, a run sends nothing more, and what it has begun it carries through."""
 
 from __future__ import annotations
 
 import asyncio
 import io
+import os
+import signal
+import threading
+from collections import Counter
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -17,15 +22,17 @@ from nanobatch import (
     ImageAccepted,
     Job,
     Reply,
+    RunEnding,
     TokenUsage,
     TwoTierPipeline,
+    Verdict,
 )
 from tests.support import NO_WAIT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from nanobatch import Event, ImageRequest
+    from nanobatch import AcceptedImage, Candidate, Event, ImageRequest
 
 JOBS = [Job(id=f"j{n}", prompt=f"dune {n}") for n in range(200)]
 
@@ -58,9 +65,7 @@ def pipeline(backend: Backend, folder: Path, **options: Any) -> TwoTierPipeline:
         backend,
         checkpoint=folder,
         budget=Budget.unlimited(),
-        filters=[],
-        retry=NO_WAIT,
-        **options,
+        **{"filters": [], "retry": NO_WAIT, **options},
     )
 
 
@@ -84,6 +89,54 @@ async def test_once_a_run_ends_nothing_more_is_sent(tmp_path: Path, images: int)
         assert checkpoint.spend.unknown_usd == 0
         assert checkpoint.cost_model().calls == backend.begun
         assert checkpoint.verify().is_clean
+
+
+class Memory:
+    """Remembers how often it was told of the images of each job."""
+
+    name = "memory"
+
+    def __init__(self) -> None:
+        self.told: Counter[str] = Counter()
+
+    async def __call__(self, candidate: Candidate) -> Verdict:
+        return Verdict.accept()
+
+    def seen(self, image: AcceptedImage, memo: bytes) -> None:
+        self.told[image.job_id] += 1
+
+
+def test_what_is_accepted_while_two_signals_come_is_told_to_everybody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hard_link, linked = os.link, count(1)
+    is_ending = threading.Event()
+    heard: list[str] = []
+
+    def link(*names: Any, **options: Any) -> None:
+        hard_link(*names, **options)
+        if next(linked) == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert is_ending.wait(10)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def tell(event: Event) -> None:
+        if isinstance(event, RunEnding):
+            is_ending.set()
+        if isinstance(event, ImageAccepted):
+            heard.append(event.image.job_id)
+
+    memory = Memory()
+    again = pipeline(Backend(), tmp_path, concurrency=4, filters=[memory])
+    monkeypatch.setattr(os, "link", link)
+    first = again.run_sync(JOBS[:20], progress=tell)
+    told = set(memory.told)
+    second = again.run_sync(JOBS[:20])
+
+    assert first.ended is Ended.CANCELLED
+    assert told == set(heard) == {image.job_id for image in first.images}
+    assert second.delivered == 20
+    assert memory.told == {job.id: 1 for job in JOBS[:20]}
 
 
 async def test_a_call_the_backend_cancels_is_unknown_money_and_tried_again(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,8 @@ from tests.support import pipeline_on, simulator, states
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nanobatch import AcceptedImage
 
 
 @pytest.mark.parametrize("unruly", [natives.crash, natives.hang, natives.quit_at_once])
@@ -141,3 +144,24 @@ async def test_a_filter_that_is_cancelled_inside_fails_and_the_others_go_on(tmp_
     assert "judge raised CancelledError" in first.jobs["j3"].reason
     assert second.delivered == 20
     assert server.bill.requests == 20
+
+
+async def test_a_memory_that_hangs_is_given_up_and_the_image_is_accepted(tmp_path: Path) -> None:
+    class Hangs:
+        name = "hangs"
+
+        def __call__(self, candidate: Candidate) -> bool:
+            return True
+
+        def seen(self, image: AcceptedImage, memo: bytes) -> None:
+            threading.Event().wait()
+
+    async with simulator(pixels=0.05) as server:
+        result = await pipeline_on(
+            server, tmp_path, filters=[Hangs()], filter_timeout_seconds=0.2
+        ).run([Job(id="a", prompt="a fox")])
+
+    assert result.jobs["a"].status is JobStatus.DONE
+    assert [failure.message for failure in result.failures] == [
+        "Filter hangs did not answer within 0.2 s."
+    ]

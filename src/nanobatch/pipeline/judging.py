@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -24,7 +25,7 @@ from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
@@ -122,7 +123,7 @@ class Judge:
         """Tell the filters that remember of an accepted image.
 
         Raises:
-            FilterFailed: One of them raised.
+            FilterFailed: One of them raised or exceeded its deadline.
         """
         for one in filters:
             if remembers(one):
@@ -130,7 +131,12 @@ class Judge:
                 seen = cast("RemembersAccepted", one).seen
                 memo = memos.get(name, b"")
                 try:
-                    await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
+                    with self._deadline(name) as begin:
+                        await run_in_daemon(
+                            partial(seen, image, memo), limiter=self._threads, on_start=begin
+                        )
+                except FilterFailed:
+                    raise
                 except Exception as error:
                     raise FilterFailed(name, _sentence(name, error)) from error
 
@@ -215,11 +221,7 @@ class Judge:
 
     async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         name = name_of(one)
-        with anyio.CancelScope() as scope:
-
-            def begin() -> None:  # waiting for a thread is no fault of the filter
-                scope.deadline = anyio.current_time() + self._timeout_seconds
-
+        with self._deadline(name) as begin:
             if is_async(one):
                 begin()
                 result = one(candidate)
@@ -230,9 +232,26 @@ class Judge:
             if inspect.isawaitable(result):
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
-        raise FilterFailed(
-            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
-        )
+
+    @contextmanager
+    def _deadline(self, name: str) -> Generator[Callable[[], None]]:
+        """Give up what a filter does too long after a call of what this yields.
+
+        It begins when the filter does: waiting for a thread is no fault of the filter.
+
+        Raises:
+            FilterFailed: The deadline passed.
+        """
+        with anyio.CancelScope() as scope:
+
+            def begin() -> None:
+                scope.deadline = anyio.current_time() + self._timeout_seconds
+
+            yield begin
+        if scope.cancelled_caught:
+            raise FilterFailed(
+                name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+            )
 
     async def _begin(self, candidate: Candidate, call: int, worst_nano: int) -> None:
         await self._store.commit(
