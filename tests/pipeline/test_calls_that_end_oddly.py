@@ -7,6 +7,7 @@ import io
 import os
 import signal
 import threading
+import time
 from collections import Counter
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -24,12 +25,14 @@ from nanobatch import (
     Reply,
     RunEnding,
     TokenUsage,
+    TransientError,
     TwoTierPipeline,
     Verdict,
 )
 from tests.support import NO_WAIT
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from nanobatch import AcceptedImage, Candidate, Event, ImageRequest
@@ -159,3 +162,26 @@ async def test_a_call_the_backend_cancels_is_unknown_money_and_tried_again(tmp_p
     # Lite's own cap of 4,096 tokens at 30 USD and the prompt's 6 or 7 bytes at 0.25 USD a million.
     assert 0.12288 < result.spend.unknown_usd < 0.12289
     assert [failure.kind for failure in result.failures] == ["connection_lost"]
+
+
+async def test_a_slow_input_does_not_let_answers_come_too_late(tmp_path: Path) -> None:
+    class Hurried(Backend):
+        async def generate(self, request: ImageRequest) -> Reply:
+            try:
+                with anyio.fail_after(0.6):
+                    await anyio.sleep(0.1)
+                    return await super().generate(request)
+            except TimeoutError:
+                raise TransientError("Late.", kind="timeout", is_unknown_money=True) from None
+
+    def jobs() -> Iterator[Job]:
+        for job in JOBS[:70]:
+            time.sleep(0.03)  # thirty of them take longer than a call may
+            yield job
+
+    backend = Hurried()
+
+    result = await pipeline(backend, tmp_path, concurrency=8).run(jobs())
+
+    assert result.delivered == backend.begun == 70
+    assert result.spend.unknown_usd == 0
