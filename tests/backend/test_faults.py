@@ -308,7 +308,7 @@ async def test_a_certificate_nobody_trusts_is_no_fault_of_the_job() -> None:
         """Fails as aiohttp does, whose error is a `ValueError` too."""
 
         async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-            key = ConnectionKey(request.url.host, 443, True, True, None, None, None)  # noqa: FBT003
+            key = ConnectionKey(request.url.host, 443, True, True, None, None, None)
             cause = ssl.SSLCertVerificationError("certificate has expired")
             raise aiohttp.ClientConnectorCertificateError(key, cause)
 
