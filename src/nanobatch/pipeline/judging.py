@@ -77,7 +77,7 @@ class Judge:
         """Tell the filters that remember of an accepted image.
 
         Raises:
-            FilterFailed: One of them raised.
+            FilterFailed: One of them raised or exceeded its deadline.
         """
         await self._panel.remember(filters, image, memos)
 
