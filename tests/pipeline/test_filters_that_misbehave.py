@@ -13,7 +13,7 @@ import pytest
 
 from nanobatch import Candidate, Ended, Job, JobStatus
 from nanobatch.filters import Isolated, MinSize
-from nanobatch.pipeline.judging import FILTER_THREADS
+from nanobatch.pipeline.panel import FILTER_THREADS
 from tests.filters import natives
 from tests.support import pipeline_on, simulator, states
 
