@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import logging
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import BrokenImageError, CheckpointError, FilterError
 from nanobatch.filters.container import fault_in
 from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers, worst_case_usd
-from nanobatch.models.money import nano_of_usd
+from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
+
+_log = logging.getLogger("nanobatch")
 
 FILTER_THREADS = (os.cpu_count() or 1) + 2
 """Sync filters at work at the same time; a hung one is given up and takes no other's place."""
@@ -80,6 +83,8 @@ class Judge:
         self._purse = purse
         self._timeout_seconds = timeout_seconds
         self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+        self._dearest_nano: dict[int, int] = {}
+        """What filters cost at most, by identity, where that is above what they said."""
         self.memory = anyio.Lock()
         """Held from the question to a filter that remembers until its verdict is durable."""
 
@@ -193,11 +198,13 @@ class Judge:
         return verdict.accepted
 
     async def _ask(self, one: AnyFilter, candidate: Candidate, *, job_number: int) -> Verdict:
-        worst_nano = nano_of_usd(worst_case_usd(one))
+        stated_nano = nano_of_usd(worst_case_usd(one))
+        worst_nano = max(stated_nano, self._dearest_nano.get(id(one), 0))
         if worst_nano == 0:
             verdict = await self._answer(one, candidate)
             if verdict.usd:
                 await self._book(candidate, job_number, nano_of_usd(verdict.usd))
+                self._foresee(one, nano_of_usd(verdict.usd), reserved_nano=0)
             return verdict
         await self._purse.reserve_judgement(worst_nano, filter_name=name_of(one))
         cost_nano = worst_nano
@@ -215,9 +222,21 @@ class Judge:
             cost_nano = nano_of_usd(verdict.usd)
             with anyio.CancelScope(shield=True):
                 await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=cost_nano)
+            if cost_nano > worst_nano:
+                self._foresee(one, cost_nano, reserved_nano=worst_nano)
             return verdict
         finally:
             self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+
+    def _foresee(self, one: AnyFilter, cost_nano: int, *, reserved_nano: int) -> None:
+        """Reserve from now on what a filter cost once, above what it said."""
+        self._dearest_nano[id(one)] = max(cost_nano, self._dearest_nano.get(id(one), 0))
+        _log.warning(
+            "Filter %s cost %s USD, more than the %s USD reserved for it; the reserve is raised.",
+            name_of(one),
+            usd_of_nano(cost_nano),
+            usd_of_nano(reserved_nano),
+        )
 
     async def _answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         name = name_of(one)
