@@ -72,14 +72,22 @@ class Intake:
         """Read a portion; between two jobs, whatever has come in meanwhile has its turn.
 
         An input that works for each job would otherwise hold up answers to beyond their deadline.
+        What it gave before an error comes first.
         """
+        if self._error is not None:
+            raise self._error
         portion: list[Job] = []
         until = anyio.current_time() + READ_AHEAD_SECONDS
-        for job in self._sync:
-            portion.append(job)
-            if len(portion) == READ_AHEAD or anyio.current_time() >= until:
-                break
-            await anyio.lowlevel.checkpoint()
+        try:
+            for job in self._sync:
+                portion.append(job)
+                if len(portion) == READ_AHEAD or anyio.current_time() >= until:
+                    break
+                await anyio.lowlevel.checkpoint()
+        except Exception as error:
+            if not portion:
+                raise
+            self._error = error
         return portion
 
     async def _pump(self, jobs: AsyncIterable[Job]) -> None:
