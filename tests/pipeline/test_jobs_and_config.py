@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -235,6 +236,22 @@ async def test_an_error_of_the_callers_iterator_comes_out_bare_after_saving(tmp_
 
     assert result.delivered == 40
     assert server.bill.images == 40
+
+
+async def test_an_async_input_that_is_cancelled_inside_is_no_cancelled_run(tmp_path: Path) -> None:
+    async def jobs() -> AsyncIterator[Job]:
+        yield Job(id="a", prompt="fox")
+        query = asyncio.ensure_future(asyncio.Event().wait())
+        query.cancel()
+        await query
+
+    async with simulator(pixels=0.05) as server:
+        with pytest.raises(RuntimeError, match="input of jobs was cancelled"):
+            await pipeline_on(server, tmp_path, filters=[]).run(jobs())
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert [job.id for job in checkpoint.jobs()] == ["a"]
+        assert checkpoint.verify().is_clean
 
 
 async def test_what_an_iterator_gave_before_its_error_is_written_down(tmp_path: Path) -> None:

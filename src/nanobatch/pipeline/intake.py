@@ -97,6 +97,9 @@ class Intake:
                 await self._send.send(job)
         except Exception as error:  # noqa: BLE001 - raised where the jobs are taken
             self._error = error
+        except anyio.get_cancelled_exc_class():
+            await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
+            self._error = RuntimeError("The input of jobs was cancelled by something inside it.")
         finally:
             self._send.close()
             aclose = getattr(iterator, "aclose", None)
