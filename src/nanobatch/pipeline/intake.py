@@ -72,14 +72,22 @@ class Intake:
         """Read a portion; between two jobs, whatever has come in meanwhile has its turn.
 
         An input that works for each job would otherwise hold up answers to beyond their deadline.
+        What it gave before an error comes first.
         """
+        if self._error is not None:
+            raise self._error
         portion: list[Job] = []
         until = anyio.current_time() + READ_AHEAD_SECONDS
-        for job in self._sync:
-            portion.append(job)
-            if len(portion) == READ_AHEAD or anyio.current_time() >= until:
-                break
-            await anyio.lowlevel.checkpoint()
+        try:
+            for job in self._sync:
+                portion.append(job)
+                if len(portion) == READ_AHEAD or anyio.current_time() >= until:
+                    break
+                await anyio.lowlevel.checkpoint()
+        except Exception as error:
+            if not portion:
+                raise
+            self._error = error
         return portion
 
     async def _pump(self, jobs: AsyncIterable[Job]) -> None:
@@ -89,6 +97,9 @@ class Intake:
                 await self._send.send(job)
         except Exception as error:  # noqa: BLE001 - raised where the jobs are taken
             self._error = error
+        except anyio.get_cancelled_exc_class():
+            await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
+            self._error = RuntimeError("The input of jobs was cancelled by something inside it.")
         finally:
             self._send.close()
             aclose = getattr(iterator, "aclose", None)
