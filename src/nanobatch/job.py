@@ -66,6 +66,10 @@ def _no_bool(value: object) -> object:
 def _reference(path: Path) -> Path:
     if path == Path() or "\0" in str(path):
         raise ValueError("must be the path of an image file")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be the path of an image file whose name is UTF-8") from None
     return path
 
 

@@ -121,6 +121,9 @@ def _questions(checkpoint: CheckpointReader, root: Path) -> Iterator[Callable[[]
     for rows in lists:
         yield partial(_all, rows)
     yield checkpoint.cost_model
+    yield partial(checkpoint.cost_model, tier="lite", tag="x")
+    yield checkpoint.stages
+    yield checkpoint.tags
     yield lambda: checkpoint.spend
     yield lambda: checkpoint.job("fox")
     yield lambda: checkpoint.count_since(1)

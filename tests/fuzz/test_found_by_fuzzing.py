@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import sqlite3
 import zlib
+from contextlib import closing
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,10 +15,12 @@ import pytest
 from nanobatch import (
     Candidate,
     Checkpoint,
+    CheckpointError,
     Job,
     JobFileError,
     ModelRegistry,
     RegistryError,
+    Route,
     Verdict,
     read_jobs,
 )
@@ -70,6 +74,55 @@ def test_a_field_whose_name_is_no_unicode_is_named_by_its_line(tmp_path: Path) -
     assert complaint == (
         ", line 1: the name of a field is no Unicode text; remove what is no character."
     )
+
+
+def test_a_reference_whose_name_no_file_can_have_is_named_by_its_line(tmp_path: Path) -> None:
+    line = b'{"id": "a", "prompt": "b", "references": ["\\ud800owl.png"]}\n'
+
+    complaint = _complaint(tmp_path / "jobs.jsonl", line)
+
+    assert complaint.startswith(", line 1: ")
+    assert "must be the path of an image file whose name is UTF-8" in complaint
+
+
+def _edit(folder: Path, statement: str) -> None:
+    with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
+        connection.execute("DROP TRIGGER ledger_is_never_edited")
+        connection.execute(statement)
+
+
+async def _batch(folder: Path) -> None:
+    async with simulator() as server:
+        await pipeline_on(server, folder).run([Job(id="a", prompt="x", route=Route.LITE)])
+
+
+async def test_a_ledger_line_without_its_slot_is_said_by_whoever_adds_up_the_ledger(
+    tmp_path: Path,
+) -> None:
+    await _batch(tmp_path)
+    _edit(tmp_path, "UPDATE ledger SET slot = NULL WHERE kind = 'call'")
+
+    with Checkpoint.read(tmp_path) as checkpoint, pytest.raises(CheckpointError) as caught:
+        checkpoint.cost_model()
+
+    assert caught.value.path == tmp_path
+    assert "lacks its call, slot or outcome" in str(caught.value)
+
+
+@pytest.mark.parametrize("column", ["stage", "tier"])
+async def test_a_run_names_the_checkpoint_whose_rows_make_no_sense(
+    column: str, tmp_path: Path
+) -> None:
+    await _batch(tmp_path)
+    _edit(tmp_path, f"UPDATE slots SET {column} = 'candid' || char(0)")  # noqa: S608 - no input
+
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path)
+        with pytest.raises(CheckpointError, match="cannot be understood") as caught:
+            await pipeline.run([Job(id="a", prompt="x", route=Route.LITE, want=2)])
+
+    assert caught.value.path == tmp_path
+    assert f"`nanobatch verify {tmp_path}`" in str(caught.value)
 
 
 @pytest.mark.parametrize(

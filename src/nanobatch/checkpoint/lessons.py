@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.trouble import folder_of, row_errors
 from nanobatch.models import Tier
 
 if TYPE_CHECKING:
@@ -103,6 +104,9 @@ def experience(db: sqlite3.Connection, era: Era, *, job: int | None = None) -> E
     """Return what the candidate slots of an era came to, of all jobs or of one.
 
     Every slot counts under the tag its job has now.
+
+    Raises:
+        CheckpointError: Somebody edited the rows, and they make no sense.
     """
     values = {
         "job": job,
@@ -116,15 +120,21 @@ def experience(db: sqlite3.Connection, era: Era, *, job: int | None = None) -> E
         db.execute(query.format(its_slots=its_slots, its_lines=its_lines), values).fetchall()
         for query in (_SUMS, _USD)
     )
-    return Experience(
-        sums=tuple(
-            SlotSums(
-                tag=tag, tier=Tier(tier), size=size, slots=slots, passed=passed, priced_slots=priced
-            )
-            for tag, tier, size, slots, passed, priced in sums
-        ),
-        usd_nano={Tier(tier): usd_nano for tier, usd_nano in usd},
-    )
+    with row_errors(folder_of(db)):
+        return Experience(
+            sums=tuple(
+                SlotSums(
+                    tag=tag,
+                    tier=Tier(tier),
+                    size=size,
+                    slots=slots,
+                    passed=passed,
+                    priced_slots=priced,
+                )
+                for tag, tier, size, slots, passed, priced in sums
+            ),
+            usd_nano={Tier(tier): usd_nano for tier, usd_nano in usd},
+        )
 
 
 def changed_jobs(db: sqlite3.Connection, entries: Sequence[JobEntry]) -> list[int]:

@@ -150,7 +150,8 @@ class CheckpointReader:
             tag: Only jobs with this tag.
         """
         wanted = None if tier is None else Tier(tier)
-        return CostModel.from_ledger(self.ledger_at(self.moment(), tier=wanted, tag=tag))
+        with row_errors(self.root):
+            return CostModel.from_ledger(self.ledger_at(self.moment(), tier=wanted, tag=tag))
 
     @property
     def spend(self) -> Spend:
@@ -213,18 +214,19 @@ class CheckpointReader:
     def stages(self) -> dict[tuple[Stage, Tier], StageFigures]:
         """Return what the slots of each stage on each tier came to."""
         money = {row[:2]: row[2:] for row in self._rows(STAGE_MONEY)}
-        return {
-            (Stage(stage), Tier(tier)): StageFigures(
-                slots=slots,
-                calls=calls,
-                passed=passed,
-                text_tokens=tokens,
-                counted_calls=counted,
-                other_usd=usd_of_nano(other_nano),
-            )
-            for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS)
-            for counted, tokens, other_nano in [money.get((stage, tier), (0, 0, 0))]
-        }
+        with row_errors(self.root):
+            return {
+                (Stage(stage), Tier(tier)): StageFigures(
+                    slots=slots,
+                    calls=calls,
+                    passed=passed,
+                    text_tokens=tokens,
+                    counted_calls=counted,
+                    other_usd=usd_of_nano(other_nano),
+                )
+                for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS)
+                for counted, tokens, other_nano in [money.get((stage, tier), (0, 0, 0))]
+            }
 
     # What results and reports ask for.
 

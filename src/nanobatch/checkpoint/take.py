@@ -9,7 +9,7 @@ from nanobatch.checkpoint.changes import NewCandidate, next_number, now_micros
 from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
 from nanobatch.checkpoint.lessons import PASSED
 from nanobatch.checkpoint.records import JobStatus, SlotState
-from nanobatch.checkpoint.trouble import row_errors
+from nanobatch.checkpoint.trouble import folder_of, row_errors
 from nanobatch.cost import LineKind, Stage
 from nanobatch.errors import DuplicateJobError, JobChangedError
 from nanobatch.models import Tier
@@ -122,7 +122,7 @@ def take(db: sqlite3.Connection, entries: list[JobEntry], *, run: int) -> list[T
         JobChangedError: Images of the job were accepted, and its picture would be another now.
         CheckpointError: Somebody edited its rows, and they make no sense.
     """
-    with row_errors():
+    with row_errors(folder_of(db)):
         return [_take(db, entry, run=run) for entry in entries]
 
 

@@ -7,15 +7,15 @@ import os
 import sqlite3
 from contextlib import contextmanager
 from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nanobatch.errors import CheckpointError, NanobatchError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Generator
-    from pathlib import Path
 
-__all__ = ["Trouble", "advice", "database_errors", "row_errors", "trouble_of"]
+__all__ = ["Trouble", "advice", "database_errors", "folder_of", "row_errors", "trouble_of"]
 
 
 class Trouble(Enum):
@@ -151,8 +151,13 @@ def database_errors(root: Path, what: str) -> Generator[None]:
         raise CheckpointError(f"{what}: {why}. {advice(error, root)}", path=root) from error
 
 
+def folder_of(db: sqlite3.Connection) -> Path:
+    """Return the folder of the checkpoint that a connection writes to."""
+    return Path(db.execute("PRAGMA database_list").fetchone()[2]).parent
+
+
 @contextmanager
-def row_errors(root: Path | None = None) -> Generator[None]:
+def row_errors(root: Path) -> Generator[None]:
     """Turn a row that cannot be understood, because somebody edited it, into a sentence.
 
     Raises:
@@ -163,9 +168,8 @@ def row_errors(root: Path | None = None) -> Generator[None]:
     except NanobatchError:
         raise
     except (ValueError, TypeError, KeyError, OverflowError) as error:
-        where = f"{root} " if root else ""
-        safe = Trouble.DISAGREES.value.format(root=root or "FOLDER")
+        safe = Trouble.DISAGREES.value.format(root=root)
         raise CheckpointError(
-            f"A row of the checkpoint {where}cannot be understood: {one_line(str(error))}. {safe}",
+            f"A row of the checkpoint {root} cannot be understood: {one_line(str(error))}. {safe}",
             path=root,
         ) from error
