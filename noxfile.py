@@ -11,7 +11,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-HEAVY_MODULES = ("PIL", "google", "numpy", "rich")
+HEAVY_MODULES = ("PIL", "google", "matplotlib", "numpy", "rich")
 
 
 def group(name: str) -> list[str]:
