@@ -97,6 +97,14 @@ def planted(session: nox.Session) -> None:
     session.run("python", "-m", "tests.crash.planted", *session.posargs)
 
 
+@nox.session(tags=["long"])
+def economics(session: nox.Session) -> None:
+    """Measure routing, stopping and intervals by simulation; `-- --quick` takes a minute."""
+    session.install(".")
+    for module in ("coverage", "routing"):
+        session.run("python", "-m", f"benchmarks.economics.{module}", *session.posargs)
+
+
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
     """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""

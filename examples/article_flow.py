@@ -8,7 +8,6 @@ import anyio
 
 from nanobatch import (
     Budget,
-    Checkpoint,
     CostModel,
     Gemini,
     Job,
@@ -25,7 +24,7 @@ HEROES = [Job(id=f"hero-{n}", prompt=f"Lighthouse {n}", route=Route.QUALITY) for
 
 
 async def main(folder: Path) -> None:
-    """Calibrate, compare with the guess, run the rest, export the list of images."""
+    """Calibrate, forecast the rest, run it within that."""
     async with Simulator(seed=7, accept_rate=0.7) as simulator:
 
         def pipeline(budget: Budget) -> TwoTierPipeline:
@@ -42,18 +41,18 @@ async def main(folder: Path) -> None:
 
         price = ModelRegistry.builtin()["nano-banana-2-lite"].usd_per_image("1K")
         guess = CostModel(usd_per_call=price, regeneration_rate=0.08, accept_rate=0.70)
-        print(f"Guess:    {guess}")
-        measured = (await pipeline(Budget(usd="5.00")).run(JOBS[:50])).cost
-        print(f"Measured: {measured}")
-        print(measured.table([150, 600, 3000]))
+        print(f"Guess: {guess}")
+        calibration = await pipeline(Budget(usd="5.00")).calibrate(JOBS, images=50)
+        print(calibration)
+        print(calibration.result.cost.table([150, 600, 3000]))
+        ModelRegistry.builtin().save_rates(calibration.rates, folder / "nanobatch.toml")
 
-        cap = round(measured.total_usd(len(JOBS)) * 2 + 1, 2)  # for the whole checkpoint
+        rest = pipeline(Budget.unlimited()).forecast(JOBS + HEROES)
+        print(rest)
+        cap = round(calibration.result.spend.worst_case_usd + rest.high_usd + 1, 2)
         result = await pipeline(Budget(usd=cap)).run(JOBS + HEROES)
     undone = {name: job.reason for name, job in result.jobs.items() if job.status != "done"}
     print(f"{result.ended} within USD {cap}, fill rate {result.fill_rate:.0%}; not done: {undone}")
-    with Checkpoint.read(folder / "wallpapers") as checkpoint:
-        checkpoint.export(folder / "wallpapers.csv")
-    print(f"List of images: {folder / 'wallpapers.csv'}")
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ from nanobatch.errors import (
 from nanobatch.job import Job, Route, read_jobs
 from nanobatch.models import MeasuredRates, Model, ModelRegistry, PriceRow, Tier, TokenUsage
 from nanobatch.pipeline import (
+    Calibration,
     CallSettled,
     CallsPaused,
     CandidatePassed,
@@ -73,6 +74,7 @@ __all__ = [
     "BadRequestError",
     "BrokenImageError",
     "Budget",
+    "Calibration",
     "CallSettled",
     "CallsPaused",
     "Candidate",

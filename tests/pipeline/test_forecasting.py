@@ -74,7 +74,7 @@ def test_without_a_measurement_the_rates_are_assumed_and_the_bounds_are_wide(
     assert forecast.high_usd > Decimal("1.3") * forecast.expected_usd
     assert forecast.images == 10
     assert not forecast.is_measured
-    assert "assumed are 70 % accepted and 8 % drawn again" in str(forecast)
+    assert "assumed are 70 % passing and 8 % drawn again" in str(forecast)
     assert "Prompt tokens are estimated" in str(forecast)
 
 
@@ -99,8 +99,19 @@ def test_rates_of_the_config_are_taken_and_the_bounds_are_those_of_their_slots(
     assert "the rates of 400 slots, measured 2026-11-20" in str(forecast)
 
 
+def test_rates_of_a_role_are_not_taken_for_another_model(tmp_path: Path) -> None:
+    rates = {"quality": RATES}  # the role means gemini-nano-banana-2.1
+    registry = ModelRegistry.builtin().save_rates(rates, tmp_path / "nanobatch.toml")
+    job = Job(id="j", prompt="x", route=Route.QUALITY)
+
+    same = _pipeline(tmp_path, registry=registry, quality="quality").forecast([job])
+    other = _pipeline(tmp_path, registry=registry, quality=PRO).forecast([job])
+
+    assert (same.is_measured, other.is_measured) == (True, False)
+
+
 def test_a_finish_counts_its_drafts_and_what_a_rejected_finish_costs(tmp_path: Path) -> None:
-    halves = {"lite": RATES, "quality": RATES}
+    halves = {"lite": RATES, PRO: RATES}
     registry = ModelRegistry.builtin().save_rates(halves, tmp_path / "nanobatch.toml")
     jobs = [Job(id="j", prompt="x", want=10, best_of=2, route=Route.FINISH, size="2K")]
 
@@ -156,6 +167,19 @@ async def test_what_a_checkpoint_has_measured_comes_first_and_what_it_has_made_i
     usd_per_call = LITE_IMAGE_USD + 2 * Fraction("0.00000025")
     usd_per_call += -(-sum(text_tokens) // 30) * Fraction("0.0000015")
     assert float(forecast.expected_usd) == pytest.approx(float(usd_per_call * 15 / Fraction(2, 3)))
+
+
+async def test_drafts_that_pass_are_a_measurement_although_none_is_accepted(tmp_path: Path) -> None:
+    jobs = _numbered(20, route=Route.FINISH)
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, filters=[])
+        await pipeline.run(jobs)
+
+        forecast = pipeline.forecast([Job(id="new", prompt="9", want=10, route=Route.FINISH)])
+
+    assert [part.images for part in forecast.parts] == [10, 10]  # none of 20 was rejected
+    assert forecast.is_measured
+    assert "the rates of the 20 slots in this checkpoint" in forecast.parts[0].note
 
 
 async def test_a_forecast_is_never_above_what_the_budget_has_left(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from nanobatch.checkpoint.records import (
     RepairReport,
     SlotState,
     Spend,
+    StageFigures,
     VerifyReport,
 )
 from nanobatch.checkpoint.store import Store
@@ -34,6 +35,7 @@ __all__ = [
     "RepairReport",
     "SlotState",
     "Spend",
+    "StageFigures",
     "Store",
     "TakenJob",
     "VerifyReport",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.files import ImageFiles
-from nanobatch.checkpoint.records import Moment
+from nanobatch.checkpoint.records import Moment, StageFigures
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
@@ -20,6 +19,8 @@ from nanobatch.checkpoint.rows import (
     KEPT,
     LEDGER,
     SETTLED_LINE,
+    STAGE_MONEY,
+    STAGE_SLOTS,
     THUMBNAIL,
     Row,
     candidate_of,
@@ -35,10 +36,11 @@ from nanobatch.checkpoint.rows import (
 from nanobatch.checkpoint.schema import connect_reading
 from nanobatch.checkpoint.trouble import database_errors, row_errors
 from nanobatch.checkpoint.verify import verify
-from nanobatch.cost import CostModel
+from nanobatch.cost import CostModel, Stage
 from nanobatch.errors import CheckpointError
 from nanobatch.job import Job
 from nanobatch.models import Tier
+from nanobatch.models.money import usd_of_nano
 
 if TYPE_CHECKING:
     import sqlite3
@@ -208,14 +210,21 @@ class CheckpointReader:
         accepted, is_final = rows[0] if rows else (0, False)
         return 0 if is_final else max(0, job.want - accepted)
 
-    def text_tokens_per_call(self, tier: Tier) -> Decimal | None:
-        """Return the mean billed text output tokens of a tier's calls; `None` if there are none."""
-        calls, tokens = self._rows(
-            "SELECT count(text_tokens), sum(text_tokens) FROM ledger l "
-            "JOIN slots s ON s.number = l.slot WHERE s.tier = ?",
-            (tier.value,),
-        )[0]
-        return Decimal(tokens) / calls if calls else None
+    def stages(self) -> dict[tuple[Stage, Tier], StageFigures]:
+        """Return what the slots of each stage on each tier came to."""
+        money = {row[:2]: row[2:] for row in self._rows(STAGE_MONEY)}
+        return {
+            (Stage(stage), Tier(tier)): StageFigures(
+                slots=slots,
+                calls=calls,
+                passed=passed,
+                text_tokens=tokens,
+                counted_calls=counted,
+                other_usd=usd_of_nano(other_nano),
+            )
+            for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS)
+            for counted, tokens, other_nano in [money.get((stage, tier), (0, 0, 0))]
+        }
 
     # What results and reports ask for.
 

@@ -29,6 +29,7 @@ __all__ = [
     "RepairReport",
     "SlotState",
     "Spend",
+    "StageFigures",
     "VerifyReport",
 ]
 
@@ -224,3 +225,21 @@ class RepairReport:
     def is_clean(self) -> bool:
         """Whether nothing is wrong any more."""
         return self.after.is_clean
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StageFigures:
+    """What the judged slots of one stage on one tier came to, over all runs."""
+
+    slots: int
+    """Judged slots with at least one billed call."""
+    calls: int
+    """Their billed generation calls."""
+    passed: int
+    """Slots whose candidate passed, whether it was accepted in the end or not."""
+    text_tokens: int
+    """Billed output tokens that were no image, over `counted_calls`."""
+    counted_calls: int
+    """Calls that said what they used."""
+    other_usd: Decimal
+    """Confirmed USD of paid judgements."""

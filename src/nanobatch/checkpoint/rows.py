@@ -37,6 +37,8 @@ __all__ = [
     "KEPT",
     "LEDGER",
     "SETTLED_LINE",
+    "STAGE_MONEY",
+    "STAGE_SLOTS",
     "STATE_BY_CANDIDATES",
     "THUMBNAIL",
     "Row",
@@ -129,6 +131,19 @@ SELECT number, id, status, want, reason,
     + (SELECT coalesce(sum(worst_nano), 0) FROM calls c JOIN slots s ON s.number = c.slot
        WHERE s.job = j.number AND c.is_open = 1)
 FROM jobs j WHERE number > ? AND {where} ORDER BY number LIMIT ?
+"""
+
+# By stage and tier: judged slots, their billed calls, and how many of them passed.
+STAGE_SLOTS = """
+SELECT stage, tier, count(*), sum(billed), sum(state != 'rejected') FROM slots
+WHERE billed > 0 AND state NOT IN ('open', 'void') GROUP BY stage, tier
+"""
+
+# By stage and tier: calls whose text tokens are known, the tokens, and what judging cost.
+STAGE_MONEY = """
+SELECT s.stage, s.tier, count(l.text_tokens), coalesce(sum(l.text_tokens), 0),
+    coalesce(sum(l.usd_nano) FILTER (WHERE l.kind = 'judge'), 0)
+FROM ledger l JOIN slots s ON s.number = l.slot GROUP BY s.stage, s.tier
 """
 
 # Per call: its settling lines (a settlement by hand takes unknown money away), and its money.

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.changes import NewCandidate, next_number, now_micros
 from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
+from nanobatch.checkpoint.lessons import PASSED
 from nanobatch.checkpoint.records import JobStatus, SlotState
 from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import LineKind, Stage
 from nanobatch.errors import DuplicateJobError, JobChangedError
 from nanobatch.models import Tier
+from nanobatch.policy import Tally
 
 if TYPE_CHECKING:
     import sqlite3
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from nanobatch.job import Job
 
 __all__ = ["InHand", "JobEntry", "Leftover", "TakenJob", "take"]
+
+
+_SLOTS_BY_TIER = f"""
+SELECT stage, tier, sum(billed > 0 AND state != 'open'), sum(state IN {PASSED}),
+    sum(billed > 0 AND state IN {PASSED})
+FROM slots WHERE job = ? AND attempt = ? AND allowance = ? GROUP BY stage, tier
+"""  # noqa: S608 - our own words
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,6 +67,10 @@ class Leftover:
     model_id: str
     parent: int | None
     row: NewCandidate
+    usd_nano: int = 0
+    """What the slot has cost so far, nano-dollars."""
+    unknown_nano: int = 0
+    """What it may have cost beside that."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -80,6 +93,8 @@ class TakenJob:
     """Slots of this allowance with a billed call, by stage."""
     passed: dict[Stage, int] = field(default_factory=dict[Stage, int])
     """Candidates of this allowance that passed, in hand or used, by stage."""
+    tallies: dict[Tier, Tally] = field(default_factory=dict[Tier, Tally])
+    """What the billed candidate slots of this allowance came to, by tier."""
     in_hand: list[InHand] = field(default_factory=list[InHand])
     leftovers: list[Leftover] = field(default_factory=list[Leftover])
 
@@ -255,22 +270,12 @@ def _count(db: sqlite3.Connection, query: str, value: object) -> int:
 
 def _load_history(db: sqlite3.Connection, taken: TakenJob) -> None:
     key = (taken.number, taken.attempt, taken.allowance)
-    taken.slots_used = {
-        Stage(stage): count
-        for stage, count in db.execute(
-            "SELECT stage, count(*) FROM slots WHERE job = ? AND attempt = ? AND allowance = ? "
-            "AND billed > 0 AND state != 'open' GROUP BY stage",
-            key,
-        )
-    }
-    taken.passed = {
-        Stage(stage): count
-        for stage, count in db.execute(
-            "SELECT stage, count(*) FROM slots WHERE job = ? AND attempt = ? AND allowance = ? "
-            "AND state IN ('passed', 'picked', 'accepted', 'unpicked', 'spent') GROUP BY stage",
-            key,
-        )
-    }
+    for stage, tier, slots, passed, billed_and_passed in db.execute(_SLOTS_BY_TIER, key):
+        for counts, count in ((taken.slots_used, slots), (taken.passed, passed)):
+            if count:
+                counts[Stage(stage)] = counts.get(Stage(stage), 0) + count
+        if stage == Stage.CANDIDATE and slots:
+            taken.tallies[Tier(tier)] = Tally(slots=slots, passed=billed_and_passed)
     taken.in_hand = [
         InHand(
             candidate=candidate,
@@ -303,10 +308,15 @@ def _load_history(db: sqlite3.Connection, taken: TakenJob) -> None:
                 width_px=row[9],
                 height_px=row[10],
             ),
+            usd_nano=row[11],
+            unknown_nano=row[12],
         )
         for row in db.execute(
             "SELECT s.number, s.stage, s.tier, s.model_id, s.parent, c.number, c.file, "
-            "c.sha256, c.mime_type, c.width_px, c.height_px FROM candidates c "
+            "c.sha256, c.mime_type, c.width_px, c.height_px, "
+            "(SELECT coalesce(sum(usd_nano), 0) FROM ledger l WHERE l.slot = s.number), "
+            "(SELECT coalesce(sum(unknown_nano), 0) FROM ledger l WHERE l.slot = s.number) "
+            "FROM candidates c "
             "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
             "AND s.state = 'open' AND c.state = 'staged' ORDER BY c.number",
             (taken.number, taken.attempt),

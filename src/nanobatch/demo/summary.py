@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint import JobStatus
-from nanobatch.cost import Stage, break_even_accept_rate
+from nanobatch.cost import Stage, compare
 from nanobatch.demo.text import counted, percent, sentence, table, usd
 from nanobatch.models import Tier
 from nanobatch.pipeline import Ended
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from decimal import Decimal
 
-    from nanobatch.cost import CostModel
+    from nanobatch.cost import CostModel, Estimate
     from nanobatch.demo.figures import Standing
 
 __all__ = ["bill_check", "summary"]
@@ -22,10 +22,10 @@ __all__ = ["bill_check", "summary"]
 LITE = (Tier.LITE, Stage.CANDIDATE)
 QUALITY = (Tier.QUALITY, Stage.CANDIDATE)
 _STEPS = {
-    LITE: "Lite, accepted as it is",
-    QUALITY: "quality, accepted as it is",
-    (Tier.LITE, Stage.DRAFT): "Lite, drafts for a finish",
-    (Tier.QUALITY, Stage.FINISH): "quality, finishes of drafts",
+    LITE: "Lite as it is",
+    QUALITY: "quality as it is",
+    (Tier.LITE, Stage.DRAFT): "Lite drafts",
+    (Tier.QUALITY, Stage.FINISH): "quality finishes",
 }
 
 
@@ -68,8 +68,8 @@ def _result(standing: Standing) -> str:
     rows = [
         ("wanted", f"{standing.wanted}", "images"),
         ("delivered", f"{standing.delivered}", f"fill rate {percent(standing.fill_rate)}"),
-        ("calls", f"{standing.calls}", f"regeneration rate {percent(cost.regeneration_rate)}"),
-        ("slots", f"{cost.slots}", f"accept rate {percent(cost.accept_rate)}"),
+        ("calls", f"{standing.calls}", f"regeneration rate {_rate(cost.regeneration)}"),
+        ("slots", f"{cost.slots}", f"accept rate {_rate(cost.accept)}"),
         ("spend, USD", usd(spend.confirmed_usd), f"confirmed; {unknown}"),
     ]
     if cost.usd_per_accepted is not None:
@@ -91,16 +91,25 @@ def _steps(standing: Standing) -> str:
         if step in standing.by_step
     ]
     rows.append(_step_row("all", standing.cost))
-    header = ("Measured", "calls", "regen.", "accept", "USD/call", "USD/accepted")
+    header = ("Measured (95 %)", "slots", "regen.", "accept", "USD/accepted")
     return table(header, rows)
 
 
 def _step_row(name: str, cost: CostModel) -> tuple[str, ...]:
     # A draft that is finished is not accepted itself: its rate shows in the finishes.
-    each = usd(cost.usd_per_accepted) if cost.accepted else "-"
-    accepted = percent(cost.accept_rate) if cost.accepted else "-"
-    regenerated = percent(cost.regeneration_rate)
-    return (name, str(cost.calls), regenerated, accepted, usd(cost.usd_per_call), each)
+    accepted, each = ("-", "-")
+    estimate = cost.estimate()
+    if cost.accepted and estimate is not None:
+        accepted = _rate(cost.accept)
+        each = f"{usd(estimate.value)} ({usd(estimate.low)}-{usd(estimate.high)})"
+    return (name, str(cost.slots), _rate(cost.regeneration), accepted, each)
+
+
+def _rate(estimate: Estimate | None) -> str:
+    """Return a rate with its interval in whole percent, `70.0 % (56-81)`."""
+    if estimate is None:
+        return "-"
+    return f"{percent(estimate.value)} ({100 * estimate.low:.0f}-{100 * estimate.high:.0f})"
 
 
 def _one_tier(standing: Standing) -> str:
@@ -121,15 +130,11 @@ def _dividing_line(standing: Standing) -> str:
     lite, quality = standing.by_step.get(LITE), standing.by_step.get(QUALITY)
     if lite is None or quality is None or not (lite.accepted and quality.accepted):
         return ""
-    rate = break_even_accept_rate(
-        usd_per_slot=lite.usd_per_slot,
-        other_usd_per_slot=quality.usd_per_slot,
-        other_accept_rate=quality.accept_rate,
-    )
+    rate = compare(lite, quality).break_even_accept_rate
     return sentence(
-        f"Lite is the cheaper tier while more than {percent(rate)} of its candidates are accepted. "
-        "The two tiers met different prompts: quality drew the heroes and what Lite had failed at "
-        "three times. At 2K there is no Lite."
+        f"Lite is the cheaper tier while more than {percent(rate or 0)} of its candidates are "
+        "accepted. The two tiers met different prompts: quality drew the heroes and what Lite had "
+        "failed at. At 2K there is no Lite."
     )
 
 

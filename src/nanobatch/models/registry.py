@@ -94,6 +94,16 @@ class ModelRegistry:
         file = Path(path)
         return _over(_builtin(), read_sheet(file), file=file)
 
+    def rates_of(self, model: Model) -> MeasuredRates | None:
+        """Return what was measured of a model: of a role it has, or else under its id."""
+        roles = [role for role, model_id in self.roles.items() if model_id == model.id]
+        return next((self.rates[name] for name in (*roles, model.id) if name in self.rates), None)
+
+    def name_of(self, model: Model) -> str:
+        """Return what rates of a model are saved under: its first role, or else its id."""
+        roles = (role for role, model_id in self.roles.items() if model_id == model.id)
+        return next(roles, model.id)
+
     def save_rates(
         self,
         rates: Mapping[str, MeasuredRates | Measurement],

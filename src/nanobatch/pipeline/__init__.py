@@ -1,5 +1,6 @@
 """The path of one image from its job to the disk, and the workers that walk it."""
 
+from nanobatch.pipeline.calibration import Calibration
 from nanobatch.pipeline.control import Ended
 from nanobatch.pipeline.events import (
     CallSettled,
@@ -18,6 +19,7 @@ from nanobatch.pipeline.pipeline import TwoTierPipeline
 from nanobatch.pipeline.result import RunResult
 
 __all__ = [
+    "Calibration",
     "CallSettled",
     "CallsPaused",
     "CandidatePassed",

@@ -11,8 +11,7 @@ from nanobatch.models import MeasuredRates, Tier
 if TYPE_CHECKING:
     from datetime import date
 
-    from nanobatch.checkpoint import CheckpointReader
-    from nanobatch.models import Model, ModelRegistry
+    from nanobatch.checkpoint import StageFigures
 
 __all__ = ["Basis", "basis_of"]
 
@@ -33,61 +32,82 @@ MIN_SLOTS = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Basis:
-    """Rates and token counts of one tier."""
+    """Rates and token counts of one stage on one tier."""
 
     rates: MeasuredRates
+    """`accept` is the share of slots whose candidate passes."""
+
     is_measured: bool
     text_tokens_per_call: Decimal
     usd_other_per_slot: Decimal
     source: str
-    """Where it comes from, as a sentence."""
+    """Where the rates come from, as a sentence."""
 
 
 def basis_of(
+    name: str,
     tier: Tier,
-    model: Model,
-    registry: ModelRegistry,
-    checkpoint: CheckpointReader | None,
+    config: MeasuredRates | None,
+    figures: StageFigures | None,
     *,
     today: date,
 ) -> Basis:
-    """Return the best that is known of a tier.
+    """Return the best that is known of a stage on a tier.
 
     The checkpoint's own slots come first, unless the config's rates rest on more. Where both are
     silent, assumed rates and the few slots there are count together.
+
+    Args:
+        name: What the stage is called.
+        tier: The tier.
+        config: What the config says was measured of it.
+        figures: What the checkpoint's slots came to.
+        today: Day in UTC.
     """
-    config = registry.rates.get(tier) or registry.rates.get(model.id)
-    accept, regenerate = ASSUMED_ACCEPT[tier], ASSUMED_REGENERATE
-    assumed = ASSUMED_SLOTS
-    slots, calls, accepted = 0, 0, 0
+    slots = figures.slots if figures else 0
+    is_own = slots >= max(MIN_SLOTS, config.slots if config else 0)
     text_tokens, other = Decimal(ASSUMED_TEXT_TOKENS), Decimal(0)
-    if checkpoint is not None:
-        cost = checkpoint.cost_model(tier=tier)
-        slots, calls, accepted = cost.slots or 0, cost.calls or 0, cost.accepted or 0
-        other = cost.usd_other_per_slot
-        text_tokens = checkpoint.text_tokens_per_call(tier) or text_tokens
-    if slots >= MIN_SLOTS and accepted and slots >= (config.slots if config else 0):
-        assumed, source = 0, f"{tier}: the rates of the {slots:,} slots in this checkpoint."
+    if figures is not None:
+        other = figures.other_usd / figures.slots
+        if figures.counted_calls:
+            text_tokens = Decimal(figures.text_tokens) / figures.counted_calls
+    if figures is not None and figures.passed and is_own:
+        rates = _measured(figures, today)
+        source = f"{name}: the rates of the {slots:,} slots in this checkpoint."
     elif config is not None:
-        return Basis(
-            rates=config,
-            is_measured=True,
-            text_tokens_per_call=text_tokens,
-            usd_other_per_slot=other,
-            source=f"{tier}: the rates of {config.slots:,} slots, measured {config.measured_on}.",
-        )
+        rates = config
+        source = f"{name}: the rates of {config.slots:,} slots, measured {config.measured_on}."
     else:
-        source = f"{tier}: assumed are {accept:.0%} accepted and {regenerate:.0%} drawn again."
-    every = assumed + slots
+        accept, regenerate = ASSUMED_ACCEPT[tier], ASSUMED_REGENERATE
+        rates, is_own = _assumed(accept, regenerate, figures, today), False
+        source = f"{name}: assumed are {accept:.0%} passing and {regenerate:.0%} drawn again."
     return Basis(
-        rates=MeasuredRates(
-            accept=(assumed * accept + accepted) / every,
-            regenerate=(assumed * (1 + regenerate) + calls) / every - 1,
-            slots=every,
-            measured_on=today,
-        ),
-        is_measured=not assumed,
+        rates=rates,
+        is_measured=config is not None or is_own,
         text_tokens_per_call=text_tokens,
         usd_other_per_slot=other,
         source=source.replace("%", " %"),
+    )
+
+
+def _measured(figures: StageFigures, today: date) -> MeasuredRates:
+    return MeasuredRates(
+        accept=Decimal(figures.passed) / figures.slots,
+        regenerate=Decimal(figures.calls) / figures.slots - 1,
+        slots=figures.slots,
+        measured_on=today,
+    )
+
+
+def _assumed(
+    accept: Decimal, regenerate: Decimal, figures: StageFigures | None, today: date
+) -> MeasuredRates:
+    """Return assumed rates together with the slots there are."""
+    slots, calls, passed = (figures.slots, figures.calls, figures.passed) if figures else (0, 0, 0)
+    every = ASSUMED_SLOTS + slots
+    return MeasuredRates(
+        accept=(ASSUMED_SLOTS * accept + passed) / every,
+        regenerate=(ASSUMED_SLOTS * (1 + regenerate) + calls) / every - 1,
+        slots=every,
+        measured_on=today,
     )

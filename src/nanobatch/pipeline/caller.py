@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint.changes import NewCandidate, NewSlot
     from nanobatch.models import Model
     from nanobatch.pipeline.admission import Admission, Ticket
+    from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
     from nanobatch.policy import OutageBreaker, Retry
@@ -80,6 +81,7 @@ class Caller:
         admission: Admission,
         retry: Retry,
         breaker: OutageBreaker,
+        bills: SlotBills,
         control: Control,
         emit: Callable[[Event], object],
     ) -> None:
@@ -88,6 +90,7 @@ class Caller:
         self._admission = admission
         self._retry = retry
         self._breaker = breaker
+        self._bills = bills
         self._control = control
         self._emit = emit
 
@@ -184,6 +187,7 @@ class Caller:
                 fault.body = b""  # it may be large, and the wait for the next try long
             rows = [image.row for image in staged]
             await self._store.commit(lambda db: settle(db, settlement, rows, failure))
+            self._bills.add(settlement)
         self._emit(
             CallSettled(
                 job_id=order.job_id,

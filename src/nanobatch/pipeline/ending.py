@@ -18,8 +18,10 @@ from nanobatch.pipeline.progress import MAX_UNSAFE_SLOTS, MAX_VOID_SLOTS
 
 if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.checkpoint.lessons import Era
     from nanobatch.errors import TransientError
     from nanobatch.models import Tier
+    from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.board import Board
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.judging import Judge
@@ -47,6 +49,8 @@ class SlotEnder:
         board: Board,
         control: Control,
         stop: StopRule,
+        era: Era,
+        bills: SlotBills,
         finish_fallback: bool,
     ) -> None:
         self._plan = plan
@@ -55,9 +59,12 @@ class SlotEnder:
         self._board = board
         self._control = control
         self._stop = stop
+        self._era = era
+        self._bills = bills
         self._finish_fallback = finish_fallback
         self._judged = Counter[Stage]()
         self._passed = Counter[Stage]()
+        self._rejections: dict[Stage, Counter[tuple[str, str]]] = {}
         self._filter_failures = 0
 
     def filters_work(self) -> None:
@@ -78,7 +85,7 @@ class SlotEnder:
         job, row = slot.job, slot.row
         is_passed = outcome.verdict is SlotVerdict.PASSED
         if is_passed:
-            job.land(row.stage, is_billed=is_billed, is_passed=True)
+            self._land(slot, is_billed=is_billed, is_passed=True)
         else:
             await self._end_with_nothing(slot, outcome.reason, is_billed=is_billed)
         job.unsafe_streak = job.unsafe_streak + 1 if outcome.is_unsafe else 0
@@ -90,7 +97,7 @@ class SlotEnder:
         elif not is_billed:
             self._count_void(job, outcome.reason)
         if is_billed and outcome.verdict is not SlotVerdict.REFUSED:
-            self._count_judged(row.stage, is_passed=is_passed)
+            self._count_judged(row.stage, outcome)
 
     async def _end_with_nothing(self, slot: WalkedSlot, reason: str, *, is_billed: bool) -> None:
         """Write down that a slot yielded nothing, and what that means for the draft it had."""
@@ -111,7 +118,7 @@ class SlotEnder:
             await self._keeper.end_slot(row.number, state, spent=draft)
         if job.has_one_finish and is_billed and row.stage is Stage.FINISH:
             job.close(JobStatus.STOPPED, f"The finished image was rejected: {reason}")
-        job.land(row.stage, is_billed=is_billed)
+        self._land(slot, is_billed=is_billed)
 
     async def end_without_answer(
         self,
@@ -136,7 +143,7 @@ class SlotEnder:
         await self._filter_failed(job, error, slot=row.number, model_id=row.model_id)
         job.held[row.stage] += 1
         job.held_reason = f"{error} The image waits in staging and is judged by the next run."
-        job.land(row.stage, is_billed=False)
+        self._land(slot, is_billed=False)
 
     async def _filter_failed(
         self, job: JobProgress, error: FilterFailed, *, slot: int, model_id: str
@@ -161,23 +168,59 @@ class SlotEnder:
                 )
             )
 
+    def _land(self, slot: WalkedSlot, *, is_billed: bool, is_passed: bool = False) -> None:
+        row = slot.row
+        usd_nano = self._bills.close(row.number)
+        slot.job.land(
+            row.stage,
+            row.tier,
+            is_billed=is_billed,
+            is_passed=is_passed,
+            usd_nano=usd_nano if row.number >= self._era.priced_from else None,
+            teaches=self._era.covers(row),
+        )
+
     def _count_void(self, job: JobProgress, reason: str) -> None:
         job.void_streak += 1
         if job.void_streak >= MAX_VOID_SLOTS:
             job.close(JobStatus.FAILED, f"{job.void_streak} slots in a row had no answer: {reason}")
 
-    def _count_judged(self, stage: Stage, *, is_passed: bool) -> None:
+    def _count_judged(self, stage: Stage, outcome: SlotOutcome) -> None:
         """Count a judged slot; each stage has to prove itself, good drafts save no finishes."""
         self._judged[stage] += 1
-        self._passed[stage] += is_passed
-        if not self._passed[stage] and self._judged[stage] >= self._stop.hopeless_slots:
+        if outcome.verdict is SlotVerdict.PASSED:
+            self._passed[stage] += 1
+        if self._passed[stage]:
+            return
+        self._rejections.setdefault(stage, Counter()).update([_why(outcome)])
+        if self._judged[stage] >= self._stop.hopeless_slots:
             self._control.stop(
                 Ended.HOPELESS,
-                f"None of the first {self._judged[stage]} slots passed (stage {stage}): fix the "
-                "prompts or the filters before spending more.",
+                f"None of the first {self._judged[stage]} slots passed (stage {stage}). "
+                f"{_most_common(self._rejections[stage])} Fix the prompts or the filters before "
+                "spending more.",
             )
 
     def _lose_tier(self, tier: Tier, fault: ModelGoneError) -> None:
         self._board.gone |= {tier}
         if self._board.gone >= self._plan.models.keys():
             self._control.stop(Ended.MODEL, str(fault))
+
+
+def _why(outcome: SlotOutcome) -> tuple[str, str]:
+    """Return the filter that rejected a slot and its reason, without figures in brackets."""
+    return outcome.filter_name, outcome.reason.partition(" (")[0]
+
+
+def _most_common(rejections: Counter[tuple[str, str]]) -> str:
+    """Say which filter rejected most, how many, and what it said most often."""
+    by_filter = Counter[str]()
+    for (name, _), slots in rejections.items():
+        by_filter[name] += slots
+    name, slots = by_filter.most_common(1)[0]
+    reasons = Counter({why: n for (one, why), n in rejections.items() if one == name and why})
+    who = f"{name} rejected {slots}" if name else f"No readable image came in {slots}"
+    if not reasons:
+        return f"{who} of them."
+    reason, count = reasons.most_common(1)[0]
+    return f"{who} of them, most often with the reason: {reason.rstrip('.')} ({count})."

@@ -15,6 +15,7 @@ from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.model import INPUT_IMAGE_TOKENS
 from nanobatch.pipeline.basis import basis_of
 from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
+from nanobatch.policy import Router
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,12 +23,23 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import CheckpointReader
     from nanobatch.job import Job
     from nanobatch.models import Model, ModelRegistry
+    from nanobatch.pipeline.basis import Basis
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.plan import Draw
 
 __all__ = ["forecast"]
 
 _STAGES = {Stage.DRAFT: "drafts", Stage.CANDIDATE: "accepted as it is", Stage.FINISH: "finishes"}
+
+
+def _name(stage: Stage, tier: Tier) -> str:
+    return f"{tier}, {_STAGES[stage]}"
+
+
+def _order(item: tuple[tuple[Stage, Tier], object]) -> tuple[int, int]:
+    """Return where a part stands in the work: drafts, candidates, finishes, Lite before quality."""
+    stage, tier = item[0]
+    return list(_STAGES).index(stage), list(Tier).index(tier)
 
 
 def forecast(
@@ -110,11 +122,10 @@ class _Parts:
         self, options: Options, registry: ModelRegistry, checkpoint: CheckpointReader | None
     ) -> None:
         self._options = options
-        today = datetime.now(UTC).date()
-        self._bases = {
-            tier: basis_of(tier, model, registry, checkpoint, today=today)
-            for tier, model in options.plan.models.items()
-        }
+        self._registry = registry
+        self._router = Router(options.plan.priors)
+        self._figures = {} if checkpoint is None else checkpoint.stages()
+        self._today = datetime.now(UTC).date()
         self._parts: dict[tuple[Stage, Tier], _Part] = {}
         self.images = 0
         """Accepted images wanted."""
@@ -122,7 +133,7 @@ class _Parts:
     def add(self, job: Job, want: int) -> None:
         """Add what is still to be made of a job."""
         plan = self._options.plan
-        draw = plan.next_draw(job, slots_used=0)
+        draw = plan.next_draw(job, router=self._router)
         if draw is None or not want:
             return
         self.images += want
@@ -130,38 +141,44 @@ class _Parts:
         if draw.stage is Stage.DRAFT:
             finish = plan.finish_draw(job)
             if not self._options.finish_fallback:  # a rejected finish has spent its draft
-                passing /= Fraction(self._bases[finish.tier].rates.accept)
+                passing /= Fraction(self._basis(finish.stage, finish.tier).rates.accept)
             self._part(finish).add(job, finish, Fraction(want))
         self._part(draw).add(job, draw, passing)
 
     def _part(self, draw: Draw) -> _Part:
         return self._parts.setdefault((draw.stage, draw.tier), _Part(model=draw.model))
 
+    def _basis(self, stage: Stage, tier: Tier) -> Basis:
+        return basis_of(
+            _name(stage, tier),
+            tier,
+            self._registry.rates_of(self._options.plan.models[tier]),
+            self._figures.get((stage, tier)),
+            today=self._today,
+        )
+
     def forecasts(self, *, counted_per_estimated: Fraction) -> list[Forecast]:
         """Return the forecast of each part, in the order of the work."""
         found: list[Forecast] = []
-        for stage, name in _STAGES.items():
-            for tier, basis in self._bases.items():
-                part = self._parts.get((stage, tier))
-                if part is None:
-                    continue
-                usd_per_call = part.usd_per_call(
-                    text_tokens=ceil(basis.text_tokens_per_call),
-                    counted_per_estimated=counted_per_estimated,
+        for (stage, tier), part in sorted(self._parts.items(), key=_order):
+            basis = self._basis(stage, tier)
+            usd_per_call = part.usd_per_call(
+                text_tokens=ceil(basis.text_tokens_per_call),
+                counted_per_estimated=counted_per_estimated,
+            )
+            cost = CostModel.from_rates(
+                basis.rates,
+                usd_per_call=to_decimal(usd_per_call),
+                usd_other_per_slot=basis.usd_other_per_slot,
+            )
+            found.append(
+                replace(
+                    cost.forecast(ceil(part.images)),
+                    name=_name(stage, tier),
+                    is_measured=basis.is_measured,
+                    note=basis.source,
                 )
-                cost = CostModel.from_rates(
-                    basis.rates,
-                    usd_per_call=to_decimal(usd_per_call),
-                    usd_other_per_slot=basis.usd_other_per_slot,
-                )
-                found.append(
-                    replace(
-                        cost.forecast(ceil(part.images)),
-                        name=f"{tier}, {name}",
-                        is_measured=basis.is_measured,
-                        note=basis.source,
-                    )
-                )
+            )
         return found
 
     def counted_per_estimated(self) -> Fraction | None:

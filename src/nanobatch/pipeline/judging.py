@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
     from nanobatch.filters import AnyFilter
+    from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.panel import Ask
     from nanobatch.pipeline.purse import Purse
 
@@ -33,11 +34,13 @@ class Judge:
         *,
         store: Store,
         purse: Purse,
+        bills: SlotBills,
         timeout_seconds: float,
     ) -> None:
         self._store = store
         self._purse = purse
         self._panel = Panel(timeout_seconds=timeout_seconds)
+        self._bills = bills
         self.memory = anyio.Lock()
         """Held from the question to a filter that remembers until its verdict is durable."""
 
@@ -170,3 +173,4 @@ class Judge:
             unknown_nano=unknown_nano,
         )
         await self._store.commit(lambda db: settle(db, settlement))
+        self._bills.add(settlement)

@@ -40,6 +40,7 @@ class Options:
     keep_rejected: KeepRejected
     finish_fallback: bool
     filter_timeout_seconds: float
+    hurry: bool
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""

@@ -33,6 +33,8 @@ class SlotOutcome:
 
     verdict: SlotVerdict
     reason: str = ""
+    filter_name: str = ""
+    """The filter that rejected it; empty if none did."""
     is_unsafe: bool = False
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -14,26 +14,31 @@ import anyio
 from nanobatch import filters as built_in
 from nanobatch.checkpoint import Checkpoint, InHand
 from nanobatch.checkpoint.schema import DATABASE
-from nanobatch.cost import Stage
+from nanobatch.cost.exact import read_count
+from nanobatch.cost.model import MAX_IMAGES
 from nanobatch.errors import ConfigError, ModelRetiringWarning
 from nanobatch.filters.protocol import checked
 from nanobatch.job import Job, Route
 from nanobatch.models import ModelRegistry, Tier
+from nanobatch.pipeline.calibration import Calibration, calibration_of
+from nanobatch.pipeline.chosen import jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
 from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.options import KeepRejected, Options
-from nanobatch.pipeline.plan import Plan
+from nanobatch.pipeline.plan import Plan, priors_of
+from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.run import Run
 from nanobatch.pipeline.sync import run_until_signalled
 from nanobatch.policy import Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
 
     from nanobatch.backend import ImageBackend
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.checkpoint import CheckpointReader
     from nanobatch.cost import Forecast
     from nanobatch.filters import AnyFilter
     from nanobatch.models import Model
@@ -71,6 +76,8 @@ class TwoTierPipeline:
         keep_rejected: What is kept of rejected images: `"thumbnail"`, `"all"` or `"none"`.
         finish_fallback: Whether the draft is delivered when its finish is rejected.
         filter_timeout_seconds: Deadline of one filter on one candidate, > 0.
+        hurry: Whether workers that nothing is left for may draw candidates that a job needs only
+            if others fail: a little faster at the end, at a few calls that turn out to be surplus.
 
     Raises:
         ConfigError: Something cannot be meant; the message says what and what to do.
@@ -96,6 +103,7 @@ class TwoTierPipeline:
         keep_rejected: KeepRejected = "thumbnail",
         finish_fallback: bool = False,
         filter_timeout_seconds: float = 60.0,
+        hurry: bool = False,
     ) -> None:
         if budget is None:
             raise ConfigError(
@@ -117,6 +125,7 @@ class TwoTierPipeline:
                 finish_filters=(
                     chosen if finish_filters is None else tuple(map(checked, finish_filters))
                 ),
+                priors=priors_of(models, self._registry),
             ),
             checkpoint=checkpoint if isinstance(checkpoint, Checkpoint) else Path(checkpoint),
             budget=budget,
@@ -127,6 +136,7 @@ class TwoTierPipeline:
             keep_rejected=keep_rejected,
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,
+            hurry=hurry,
         )
 
         self._told: dict[Path, int] = {}
@@ -235,8 +245,44 @@ class TwoTierPipeline:
             )
         chosen = list(images)
         return await self._run(
-            lambda checkpoint: _finishes(checkpoint, chosen), Control(), progress or _ignore
+            lambda checkpoint: jobs_to_finish(checkpoint, chosen), Control(), progress or _ignore
         )
+
+    async def calibrate(
+        self, jobs: Jobs, images: int = 50, progress: Progress | None = None
+    ) -> Calibration:
+        """Draw the first images for real, and return what they measured.
+
+        It is a run that begins `images` slots and no more: the images count towards the jobs,
+        nothing is thrown away, and `run` goes on with the rest. Jobs take their routes, so `auto`
+        measures the tier it chooses; to measure both, give half of the jobs the route `quality`.
+
+        ```python
+        calibration = await pipeline.calibrate(jobs)  # or: anyio.run(pipeline.calibrate, jobs)
+        print(calibration)  # rates and USD per accepted image, with intervals
+        registry = registry.save_rates(calibration.rates, "nanobatch.toml")
+        print(pipeline.forecast(jobs))
+        ```
+
+        Args:
+            jobs: As for `run`; only as many are read as are needed.
+            images: Slots to begin, >= 1. 50 tell the cost of an accepted image to about a fifth.
+            progress: Called with every event.
+
+        Raises:
+            ConfigError: `images` is no whole number from 1.
+            Exception: As `run`.
+        """
+        try:
+            quota = SlotQuota(read_count("images", images, at_least=1, at_most=MAX_IMAGES))
+        except ValueError as error:
+            raise ConfigError(f"calibrate: {error}") from None
+        result = await self._run(_of(jobs), Control(), progress or _ignore, quota=quota)
+        options = self._options
+        checkpoint = options.checkpoint
+        root = checkpoint.root if isinstance(checkpoint, Checkpoint) else checkpoint
+        with Checkpoint.read(root) as reader:
+            return calibration_of(result, reader, options.plan, self._registry)
 
     def forecast(self, jobs: Iterable[Job]) -> Forecast:
         """Return what the jobs may cost beyond what the checkpoint already has; spends nothing.
@@ -254,15 +300,29 @@ class TwoTierPipeline:
             ConfigError: As `run`.
             CheckpointError: The checkpoint cannot be read.
         """
+        with self._reading() as checkpoint:
+            return forecast(jobs, self._options, self._registry, checkpoint)
+
+    @contextmanager
+    def _reading(self) -> Generator[CheckpointReader | None]:
+        """Open the checkpoint to look at it; `None` if there is none yet."""
         checkpoint = self._options.checkpoint
         if isinstance(checkpoint, Checkpoint):
-            return forecast(jobs, self._options, self._registry, checkpoint)
-        if not (checkpoint / DATABASE).exists():
-            return forecast(jobs, self._options, self._registry)
-        with Checkpoint.read(checkpoint) as reader:
-            return forecast(jobs, self._options, self._registry, reader)
+            yield checkpoint
+        elif (checkpoint / DATABASE).exists():
+            with Checkpoint.read(checkpoint) as reader:
+                yield reader
+        else:
+            yield None
 
-    async def _run(self, work: _Work, control: Control, progress: Progress) -> RunResult:
+    async def _run(
+        self,
+        work: _Work,
+        control: Control,
+        progress: Progress,
+        *,
+        quota: SlotQuota | None = None,
+    ) -> RunResult:
         """Open what was handed over unopened, run, and close it again."""
         options = self._options
         _warn_of_retirement(self._registry, options.plan.models.values())
@@ -282,6 +342,7 @@ class TwoTierPipeline:
                 emit=_careful(progress, control),
                 chosen=chosen,
                 told=self._told,
+                quota=quota,
             )
             return await run.work(jobs)
 
@@ -292,40 +353,6 @@ _Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"
 
 def _of(jobs: Jobs) -> _Work:
     return lambda _: (jobs, {})
-
-
-def _finishes(
-    checkpoint: Checkpoint, images: list[AcceptedImage]
-) -> tuple[list[Job], dict[str, InHand]]:
-    """Turn chosen images into jobs that have their draft already."""
-    jobs: list[Job] = []
-    chosen: dict[str, InHand] = {}
-    for image in images:
-        job = checkpoint.job(image.job_id)
-        if job is None or not image.path.is_relative_to(checkpoint.root):
-            raise ConfigError(
-                f"The image {image.path} is not from the checkpoint {checkpoint.root}: finish it "
-                "with the pipeline that made it."
-            )
-        finish = job.model_copy(
-            update={
-                "id": f"{job.id}-{image.number}-finished",
-                "want": 1,
-                "best_of": 1,
-                "route": Route.FINISH,
-            }
-        )
-        jobs.append(finish)
-        chosen[finish.id] = InHand(
-            candidate=0,  # it is accepted, so it is never accepted again as a draft
-            slot=image.slot,
-            stage=Stage.DRAFT,
-            file=image.path.relative_to(checkpoint.root).as_posix(),
-            sha256=image.sha256,
-            score=image.score,
-            is_picked=True,
-        )
-    return jobs, chosen
 
 
 def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> None:

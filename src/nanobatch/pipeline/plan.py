@@ -4,25 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from nanobatch.backend import ImageRequest
 from nanobatch.cost import Stage
-from nanobatch.errors import JobError
+from nanobatch.errors import JobError, PriceUnknownError
 from nanobatch.filters.protocol import fingerprint
 from nanobatch.job import Route
-from nanobatch.models import Tier
-from nanobatch.policy import tier_for_slot
+from nanobatch.models import Tier, TokenUsage
+from nanobatch.models.money import nano_of_usd
+from nanobatch.policy import Prior
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from nanobatch.filters import AnyFilter
     from nanobatch.job import Job
-    from nanobatch.models import Model
+    from nanobatch.models import Model, ModelRegistry
+    from nanobatch.policy import Router, Tally
 
-__all__ = ["Draw", "Plan"]
+__all__ = ["Draw", "Plan", "priors_of"]
 
 FINISH_INSTRUCTION = (
     "Finish the first image: keep its composition, subject, colours and light exactly, and render "
@@ -75,6 +78,8 @@ class Plan:
     default_route: Route
     filters: Sequence[AnyFilter]
     finish_filters: Sequence[AnyFilter]
+    priors: Mapping[Tier, Prior] = field(default_factory=dict["Tier", "Prior"])
+    """What the config says was measured of the models, by tier."""
 
     @property
     def all_filters(self) -> tuple[AnyFilter, ...]:
@@ -114,14 +119,22 @@ class Plan:
             draw.model.usd_per_image(draw.size)
 
     def next_draw(
-        self, job: Job, *, slots_used: int, gone: frozenset[Tier] = frozenset()
+        self,
+        job: Job,
+        *,
+        router: Router,
+        own: Mapping[Tier, Tally] | None = None,
+        gone: frozenset[Tier] = frozenset(),
+        is_last: bool = False,
     ) -> Draw | None:
         """Return what the job's next new slot draws; `None` if no tier is left for it.
 
         Args:
             job: A job that `check` has passed.
-            slots_used: Its slots so far, those in flight included.
+            router: Chooses where more than one tier can draw it.
+            own: What the job's own candidate slots came to, by tier.
             gone: Tiers whose model does not answer any more.
+            is_last: Whether the job ends if this slot fails.
         """
         tiers = self._tiers(job) - gone
         if self.route(job) is Route.FINISH:
@@ -130,7 +143,17 @@ class Plan:
             return self._draft(job)
         if not tiers:
             return None
-        return self._draw(job, Stage.CANDIDATE, tier_for_slot(slots_used, eligible=tiers))
+        listed_nano = {tier: self.listed_nano(tier, job.size) for tier in Tier if tier in tiers}
+        tier = router.choose(job.tag, listed_nano=listed_nano, own=own, is_last=is_last)
+        return self._draw(job, Stage.CANDIDATE, tier)
+
+    def listed_nano(self, tier: Tier, size: str) -> int:
+        """Return what one image costs by the price list, nano-dollars.
+
+        Raises:
+            PriceUnknownError: It cannot be said.
+        """
+        return nano_of_usd(self.models[tier].usd_per_image(size))
 
     def finish_draw(self, job: Job) -> Draw:
         """Return what finishes a draft of the job."""
@@ -144,7 +167,24 @@ class Plan:
             "filters": [fingerprint(one) for one in self.filters],
             "finish_filters": [fingerprint(one) for one in self.finish_filters],
         }
-        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+        return _hash(facts)
+
+    def filters_key(self) -> str:
+        """Return what makes verdicts on candidates void when it changes."""
+        return _hash([fingerprint(one) for one in self.filters])
+
+    def prices_key(self) -> str:
+        """Return what makes bills void when it changes: the price of each kind of token today."""
+        kinds = [
+            TokenUsage(prompt_tokens=10**6, image_tokens=0, text_tokens=0),
+            TokenUsage(prompt_tokens=0, image_tokens=10**6, text_tokens=0),
+            TokenUsage(prompt_tokens=0, image_tokens=0, text_tokens=10**6),
+        ]
+        prices: dict[str, list[str]] = {}
+        for model in self.models.values():
+            with suppress(PriceUnknownError):
+                prices[model.id] = [str(model.usd(usage).normalize()) for usage in kinds]
+        return _hash(prices)
 
     def draft_shape(self, job: Job) -> tuple[str, str]:
         """Return size and aspect ratio of the job's drafts: the nearest Lite can draw."""
@@ -173,6 +213,20 @@ class Plan:
             for tier in _tiers_of(self.route(job))
             if tier in self.models and self.models[tier].makes(job.size, job.aspect_ratio)
         )
+
+
+def priors_of(models: dict[Tier, Model], registry: ModelRegistry) -> dict[Tier, Prior]:
+    """Return what the config says was measured of each tier's model."""
+    known = {tier: registry.rates_of(model) for tier, model in models.items()}
+    return {
+        tier: Prior(accept=float(rates.accept), calls_per_slot=1 + float(rates.regenerate))
+        for tier, rates in known.items()
+        if rates is not None
+    }
+
+
+def _hash(facts: object) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
 def _tiers_of(route: Route) -> tuple[Tier, ...]:

@@ -10,11 +10,13 @@ from nanobatch.checkpoint import InHand, JobStatus, Leftover, TakenJob
 from nanobatch.cost import Stage
 from nanobatch.job import Route
 from nanobatch.models import Tier
+from nanobatch.pipeline.quota import SlotQuota
+from nanobatch.policy import Lesson, SlotsBill, Tally, chance_of
 
 if TYPE_CHECKING:
     from nanobatch.job import Job
     from nanobatch.pipeline.plan import Draw, Plan
-    from nanobatch.policy import StopRule
+    from nanobatch.policy import Router, StopRule
 
 __all__ = ["DrawStep", "FinishStep", "JobProgress", "JudgeStep", "PickStep", "Step"]
 
@@ -83,12 +85,18 @@ class JobProgress:
     taken: TakenJob
     plan: Plan
     stop: StopRule
+    router: Router
+    """Chooses the tier of its candidates, and learns from them."""
+    quota: SlotQuota = field(default_factory=SlotQuota)
+    """How many slots all jobs of the run may still begin."""
     references: tuple[bytes, ...] = ()
     order: int = 0
     """Place in the input."""
     is_queued: bool = False
     """Whether the board is going to look at it anyway."""
     in_flight: Counter[Stage] = field(default_factory=Counter[Stage])
+    drawing: Counter[Tier] = field(default_factory=Counter[Tier])
+    """Candidates in flight by tier."""
     held: Counter[Stage] = field(default_factory=Counter[Stage])
     """Images no filter could judge: they count as needed, so nothing is bought in their place."""
     groups: list[InHand] = field(default_factory=list[InHand])
@@ -119,7 +127,7 @@ class JobProgress:
         self.leftovers = [tuple(images) for images in by_slot.values()]
         finishing = {images[0].parent for images in self.leftovers}
         for images in self.leftovers:
-            self.in_flight[images[0].stage] += 1
+            self._take_off(images[0].stage, images[0].tier)
         waiting = [candidate for candidate in taken.in_hand if candidate.slot not in finishing]
         self.picks = [candidate for candidate in waiting if candidate.is_picked]
         for candidate in waiting:
@@ -147,6 +155,11 @@ class JobProgress:
         return self.delivered >= self.job.want
 
     @property
+    def takes_more(self) -> bool:
+        """Whether a candidate that passes now is accepted; a surplus one waits in hand."""
+        return self.delivered + self.picking < self.job.want
+
+    @property
     def is_settled(self) -> bool:
         """Whether it is known how it ends, whatever the run could still do."""
         return self.is_done or self.closing is not None
@@ -169,17 +182,69 @@ class JobProgress:
             return self._finish_step(gone) or self._draw_step(Stage.DRAFT, gone)
         return self._draw_step(Stage.CANDIDATE, gone)
 
+    def surplus_chance(self, gone: frozenset[Tier]) -> float:
+        """Return how likely a candidate beyond what the job needs would be one too many, 0 to 1.
+
+        It is if as many of those in flight pass as the job still needs. Their rates are the
+        router's, so optimistic ones: the chance is rather too high than too low. It is 1 for a
+        job that cannot have one.
+        """
+        stage = Stage.CANDIDATE
+        missing = self._needed(stage) + self.in_flight[stage]
+        if (
+            self.is_finish
+            or self.is_settled
+            or self.void_streak
+            or missing <= 0
+            or self._is_at_cap(stage)
+            or self.plan.next_draw(self.job, router=self.router, gone=gone) is None
+        ):
+            return 1.0
+        rates = [
+            self.router.rate(self.job.tag, tier, self.taken.tallies.get(tier))
+            for tier in self.drawing.elements()
+        ]
+        return chance_of(missing, rates)
+
+    def extra_step(self, gone: frozenset[Tier]) -> DrawStep | None:
+        """Return a candidate beyond what the job needs and count it as in flight."""
+        return self._draw(Stage.CANDIDATE, gone)
+
     def keep(self, candidate: InHand) -> None:
         """Put a passed candidate in hand; one of another route waits in the checkpoint only."""
         if candidate.stage is (Stage.DRAFT if self.is_finish else Stage.CANDIDATE):
             self.groups.append(candidate)
 
-    def land(self, stage: Stage, *, is_billed: bool, is_passed: bool = False) -> None:
-        """Count a slot as over; one that was billed counts for the stop rule."""
+    def land(
+        self,
+        stage: Stage,
+        tier: Tier,
+        *,
+        is_billed: bool,
+        is_passed: bool = False,
+        usd_nano: int | None = None,
+        teaches: bool = True,
+    ) -> None:
+        """Count a slot as over; one that was billed counts for the stop rule and the router.
+
+        Args:
+            stage: What it was for.
+            tier: Where it was drawn.
+            is_billed: Whether at least one call of it was.
+            is_passed: Whether its candidate passed.
+            usd_nano: What it cost, nano-dollars; `None` if that is not known at today's prices.
+            teaches: Whether today's filters judged it and today's model drew it.
+        """
         self.in_flight[stage] -= 1
+        if stage is Stage.CANDIDATE:
+            self.drawing[tier] -= 1
+            if is_billed:
+                self._learn(tier, is_passed=is_passed, usd_nano=usd_nano, teaches=teaches)
         if is_billed:
             self.taken.slots_used[stage] = self.taken.slots_used.get(stage, 0) + 1
             self.void_streak = 0
+        else:
+            self.quota.give_back()
         if is_passed:
             self.taken.passed[stage] = self.taken.passed.get(stage, 0) + 1
 
@@ -210,21 +275,25 @@ class JobProgress:
                 status=JobStatus.STOPPED,
                 reason=f"{passed} of {used} {what} passed, wanted: {want * best_of}.",
             )
+        if self.quota.has_refused:
+            return Closing(status=JobStatus.PENDING, reason="The run had all the slots it was for.")
         self.lacks_model = bool(gone)
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
 
     def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
         coming = self.in_flight[Stage.FINISH] + self.held[Stage.FINISH] + self._coming_otherwise
-        if Tier.QUALITY in gone or self.delivered + coming >= self.job.want:
+        has_draft = self.picks or len(self.groups) >= self.job.best_of
+        if Tier.QUALITY in gone or self.delivered + coming >= self.job.want or not has_draft:
+            return None
+        if not self.quota.has_room():
             return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:
             draft = self.picks.pop(0)
-        elif len(self.groups) >= self.job.best_of:
-            draft, unpicked = self._pop_group()
         else:
-            return None
+            draft, unpicked = self._pop_group()
         self.in_flight[Stage.FINISH] += 1
+        self.quota.take()
         return FinishStep(
             job=self, draw=self.plan.finish_draw(self.job), draft=draft, unpicked=unpicked
         )
@@ -232,12 +301,42 @@ class JobProgress:
     def _draw_step(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
         if self.has_one_finish or self._needed(stage) <= 0 or self._is_at_cap(stage):
             return None
+        return self._draw(stage, gone)
+
+    def _draw(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
         slots = self.taken.slots_used.get(stage, 0) + self.in_flight[stage]
-        draw = self.plan.next_draw(self.job, slots_used=slots, gone=gone)
-        if draw is None:
+        draw = self.plan.next_draw(
+            self.job,
+            router=self.router,
+            own=self.taken.tallies,
+            gone=gone,
+            is_last=slots + 1 >= self._cap(stage),
+        )
+        if draw is None or not self.quota.has_room():
             return None
-        self.in_flight[stage] += 1
+        self._take_off(stage, draw.tier)
+        self.quota.take()
         return DrawStep(job=self, draw=draw)
+
+    def _take_off(self, stage: Stage, tier: Tier) -> None:
+        """Count a slot as in flight."""
+        self.in_flight[stage] += 1
+        if stage is Stage.CANDIDATE:
+            self.drawing[tier] += 1
+
+    def _learn(self, tier: Tier, *, is_passed: bool, usd_nano: int | None, teaches: bool) -> None:
+        own = self.taken.tallies.setdefault(tier, Tally())
+        own.slots += 1
+        own.passed += is_passed
+        if not teaches:
+            return
+        passed = int(is_passed)
+        self.router.learn(Lesson(tag=self.job.tag, tier=tier, slots=1, passed=passed))
+        if usd_nano is not None:
+            listed_nano = self.plan.listed_nano(tier, self.job.size)
+            self.router.learn(
+                SlotsBill(tier=tier, slots=1, usd_nano=usd_nano, listed_nano=listed_nano)
+            )
 
     @property
     def _other_stage(self) -> Stage:

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
-from nanobatch.checkpoint import JobEntry, JobStatus, take
+from nanobatch.checkpoint import JobEntry, JobStatus
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
 from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
 from nanobatch.pipeline.admission import Admission
+from nanobatch.pipeline.bills import SlotBills
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
@@ -22,11 +23,13 @@ from nanobatch.pipeline.events import JobEnded, JobStarted, RunEnding
 from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
+from nanobatch.pipeline.learning import learn_from_earlier_runs
 from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
+from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.result import result_of
 from nanobatch.pipeline.slot import SlotWalker
-from nanobatch.policy import BudgetGate, OutageBreaker, Pacer, Pauses, Permits
+from nanobatch.policy import BudgetGate, OutageBreaker, Pacer, Pauses, Permits, Router
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,6 +40,7 @@ if TYPE_CHECKING:
     from nanobatch.job import Job
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
+    from nanobatch.pipeline.learning import Learning
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
@@ -59,6 +63,7 @@ class Run:
         emit: Callable[[Event], object],
         chosen: dict[str, InHand] | None = None,
         told: dict[Path, int] | None = None,
+        quota: SlotQuota | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -69,6 +74,7 @@ class Run:
             emit: Hears of everything that happened.
             chosen: Drafts that a person chose to finish, by job id.
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
+            quota: How many slots it may begin; any number if not given.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -81,6 +87,9 @@ class Run:
         self._is_over = False
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
+        self._quota = quota or SlotQuota()
+        self.router = Router(options.plan.priors)
+        """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
     async def work(self, jobs: Jobs) -> RunResult:
         """Do the work and return its result.
@@ -109,13 +118,27 @@ class Run:
         self._number = await store.new_run()
         gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
         purse = Purse(gate, control)
+        bills = SlotBills()
+        learning = await learn_from_earlier_runs(self.router, options.plan, store)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
-        judge = Judge(store=store, purse=purse, timeout_seconds=options.filter_timeout_seconds)
+        judge = Judge(
+            store=store,
+            purse=purse,
+            bills=bills,
+            timeout_seconds=options.filter_timeout_seconds,
+        )
         root = self._checkpoint.root
         await judge.recall(
             options.plan.all_filters, self._checkpoint, after=self._told.get(root, 0)
         )
-        board = Board(intake, control=control, start=self._start, conclude=self._conclude)
+        board = Board(
+            intake,
+            control=control,
+            start=lambda jobs: self._start(jobs, learning),
+            conclude=self._conclude,
+            hurry_slots=options.concurrency if options.hurry else 0,
+            quota=self._quota,
+        )
         caller = Caller(
             options.backend,
             store=store,
@@ -129,6 +152,7 @@ class Run:
             ),
             retry=options.retry,
             breaker=OutageBreaker(concurrency=options.concurrency),
+            bills=bills,
             control=control,
             emit=self._emit,
         )
@@ -139,6 +163,8 @@ class Run:
             board=board,
             control=control,
             stop=options.stop,
+            era=learning.era,
+            bills=bills,
             finish_fallback=options.finish_fallback,
         )
         walker = SlotWalker(
@@ -150,6 +176,7 @@ class Run:
             board=board,
             control=control,
             ender=ender,
+            bills=bills,
         )
         try:
             await self._let_workers_work(intake, board, walker)
@@ -157,6 +184,8 @@ class Run:
             self._told[root] = self._checkpoint.last_numbers()[0]
         if control.error is not None:
             raise control.error
+        if self._quota.has_refused:
+            control.stop(Ended.CANCELLED, "The run had all the slots it was for.")
         ended = control.ended or (Ended.MODEL if self._lacks_model else Ended.COMPLETE)
         reason = control.message
         if ended is Ended.MODEL and not reason:
@@ -205,7 +234,7 @@ class Run:
                 self._control.stop(Ended.CANCELLED)
                 self._control.drain()
 
-    async def _start(self, jobs: list[Job]) -> list[JobProgress]:
+    async def _start(self, jobs: list[Job], learning: Learning) -> list[JobProgress]:
         """Write jobs down as this run's and return those that have something left to do."""
         entries: list[JobEntry] = []
         references: list[tuple[bytes, ...]] = []
@@ -221,8 +250,7 @@ class Run:
                     allowance_key=self._allowance_key(job),
                 )
             )
-        number = self._number
-        taken = await self._store.commit(lambda db: take(db, entries, run=number))
+        taken = await learning.take(entries, run=self._number)
         progresses: list[JobProgress] = []
         for one, images in zip(taken, references, strict=True):
             self._emit(JobStarted(job_id=one.job.id, want=one.job.want, delivered=one.delivered))
@@ -239,7 +267,12 @@ class Run:
 
     def _progress(self, taken: TakenJob, references: tuple[bytes, ...]) -> JobProgress:
         progress = JobProgress(
-            taken=taken, plan=self._options.plan, stop=self._options.stop, references=references
+            taken=taken,
+            plan=self._options.plan,
+            stop=self._options.stop,
+            router=self.router,
+            quota=self._quota,
+            references=references,
         )
         chosen = self._chosen.get(taken.job.id)
         if chosen is not None:

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from nanobatch.backend import Reply
     from nanobatch.checkpoint import Store
     from nanobatch.models import TokenUsage
+    from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.board import Board
     from nanobatch.pipeline.caller import Answer, Caller
     from nanobatch.pipeline.control import Control
@@ -50,6 +51,7 @@ class SlotWalker:
         board: Board,
         control: Control,
         ender: SlotEnder,
+        bills: SlotBills,
     ) -> None:
         self._plan = plan
         self._caller = caller
@@ -59,6 +61,7 @@ class SlotWalker:
         self._board = board
         self._control = control
         self._ender = ender
+        self._bills = bills
 
     async def walk(self, step: Step) -> None:
         """Do one step, up to the end of its slot.
@@ -190,11 +193,11 @@ class SlotWalker:
         if not judgement.accepted:
             await self._keeper.reject(job, candidate, staged, judgement)
             verdict = SlotVerdict.BROKEN if judgement.is_broken else SlotVerdict.REJECTED
-            return SlotOutcome(verdict, judgement.reason)
+            return SlotOutcome(verdict, judgement.reason, judgement.filter_name)
         competes = row.stage is Stage.DRAFT or (
             row.stage is Stage.CANDIDATE and job.job.best_of > 1
         )
-        if not competes and job.delivered + job.picking < job.job.want:
+        if not competes and job.takes_more:
             job.picking += 1
             try:
                 image = await self._keeper.accept(job, staged, judgement)
@@ -240,6 +243,7 @@ class SlotWalker:
         )
         draft = next((one for one in job.taken.in_hand if one.slot == first.parent), None)
         slot = WalkedSlot(job=job, row=row, draft=draft)
+        self._bills.begin(first.slot, first.usd_nano, first.unknown_nano)
         images: list[Staged] = []
         for one in step.leftovers:
             image = await self._read(f"staging/{one.row.file}", one.row.sha256)

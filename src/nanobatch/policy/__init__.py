@@ -2,23 +2,29 @@
 
 from nanobatch.policy.breaker import OutageBreaker
 from nanobatch.policy.budget import Budget, BudgetGate
+from nanobatch.policy.dispatch import chance_of
 from nanobatch.policy.pace import Pace, Pacer, Spent
 from nanobatch.policy.pause import Pauses
 from nanobatch.policy.permits import Permits
 from nanobatch.policy.retry import Retry
-from nanobatch.policy.route import tier_for_slot
+from nanobatch.policy.route import Lesson, Prior, Router, SlotsBill, Tally
 from nanobatch.policy.stop import StopRule
 
 __all__ = [
     "Budget",
     "BudgetGate",
+    "Lesson",
     "OutageBreaker",
     "Pace",
     "Pacer",
     "Pauses",
     "Permits",
+    "Prior",
     "Retry",
+    "Router",
+    "SlotsBill",
     "Spent",
     "StopRule",
-    "tier_for_slot",
+    "Tally",
+    "chance_of",
 ]

@@ -1,0 +1,154 @@
+"""What a checkpoint's slots teach about tags and tiers, added up where they are stored."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from nanobatch.models import Tier
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping, Sequence
+
+    from nanobatch.checkpoint.changes import NewSlot
+    from nanobatch.checkpoint.take import JobEntry
+
+__all__ = ["PASSED", "Era", "Experience", "SlotSums", "begin_era", "changed_jobs", "experience"]
+
+PASSED = "('passed', 'picked', 'accepted', 'unpicked', 'spent')"
+"""States of slots whose candidate passed, for SQL."""
+
+_COUNTED = """s.number >= :judged_from AND s.stage = 'candidate' AND s.billed > 0
+    AND s.state != 'open' AND s.model_id = CASE s.tier WHEN 'lite' THEN :lite ELSE :quality END"""
+
+# Unknown money, even if it was settled since, says nothing about what a slot costs.
+_DOUBTFUL = "SELECT slot FROM ledger WHERE unknown_nano != 0 AND {its_lines}"
+
+_SUMS = f"""
+SELECT j.tag, s.tier, json_extract(j.body, '$.size') AS size, count(*),
+    sum(s.state IN {PASSED}), sum(s.number >= :priced_from AND s.number NOT IN ({_DOUBTFUL}))
+FROM slots s JOIN jobs j ON j.number = s.job
+WHERE {{its_slots}} AND {_COUNTED} GROUP BY j.tag, s.tier, size ORDER BY j.tag, s.tier, size
+"""  # noqa: S608 - our own words
+
+_USD = f"""
+SELECT s.tier, sum(l.usd_nano)
+FROM (SELECT slot, usd_nano FROM ledger WHERE {{its_lines}}) l
+CROSS JOIN slots s ON s.number = l.slot
+WHERE l.slot >= :priced_from AND l.slot NOT IN ({_DOUBTFUL}) AND {_COUNTED}
+GROUP BY s.tier
+"""  # noqa: S608 - our own words
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Era:
+    """From which slot on what was measured says something about today."""
+
+    judged_from: int
+    """The first slot that today's filters judged."""
+    priced_from: int
+    """The first slot that was billed at today's prices."""
+    model_ids: Mapping[Tier, str]
+    """The models of today; what others drew teaches nothing about them."""
+
+    def covers(self, slot: NewSlot) -> bool:
+        """Return whether what a slot comes to says something about today."""
+        return slot.number >= self.judged_from and slot.model_id == self.model_ids.get(slot.tier)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlotSums:
+    """The settled candidate slots of one tag, tier and size."""
+
+    tag: str
+    tier: Tier
+    size: str
+    slots: int
+    """With a billed call."""
+    passed: int
+    priced_slots: int
+    """Those of them whose money is known and was billed at today's prices."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experience:
+    """What candidate slots came to, and what the priced ones cost."""
+
+    sums: tuple[SlotSums, ...]
+    usd_nano: Mapping[Tier, int]
+    """What the priced slots of each tier cost, nano-dollars."""
+
+
+def begin_era(
+    db: sqlite3.Connection, *, filters: str, prices: str, model_ids: Mapping[Tier, str]
+) -> Era:
+    """Return what counts in a run, and write down where another set of filters or prices begins.
+
+    Args:
+        db: Inside a transaction, before the run has a slot.
+        filters: What identifies today's filters; a change makes all earlier verdicts void.
+        prices: What identifies today's prices; a change makes all earlier bills void.
+        model_ids: The models of today.
+    """
+    return Era(
+        judged_from=_since(db, "judged_since", filters),
+        priced_from=_since(db, "priced_since", prices),
+        model_ids=model_ids,
+    )
+
+
+def experience(db: sqlite3.Connection, era: Era, *, job: int | None = None) -> Experience:
+    """Return what the candidate slots of an era came to, of all jobs or of one.
+
+    Every slot counts under the tag its job has now.
+    """
+    values = {
+        "job": job,
+        "judged_from": era.judged_from,
+        "priced_from": era.priced_from,
+        "lite": era.model_ids.get(Tier.LITE, ""),
+        "quality": era.model_ids.get(Tier.QUALITY, ""),
+    }
+    its_slots, its_lines = ("true", "true") if job is None else ("s.job = :job", "job = :job")
+    sums, usd = (
+        db.execute(query.format(its_slots=its_slots, its_lines=its_lines), values).fetchall()
+        for query in (_SUMS, _USD)
+    )
+    return Experience(
+        sums=tuple(
+            SlotSums(
+                tag=tag, tier=Tier(tier), size=size, slots=slots, passed=passed, priced_slots=priced
+            )
+            for tag, tier, size, slots, passed, priced in sums
+        ),
+        usd_nano={Tier(tier): usd_nano for tier, usd_nano in usd},
+    )
+
+
+def changed_jobs(db: sqlite3.Connection, entries: Sequence[JobEntry]) -> list[int]:
+    """Return the jobs whose slots will count under another tag or size once they are taken."""
+    numbers: list[int] = []
+    for entry in entries:
+        row = db.execute(
+            "SELECT number FROM jobs WHERE id = ? "
+            "AND NOT (tag = ? AND json_extract(body, '$.size') = ?)",
+            (entry.job.id, entry.job.tag, entry.job.size),
+        ).fetchone()
+        if row is not None:
+            numbers.append(row[0])
+    return numbers
+
+
+def _since(db: sqlite3.Connection, key: str, identity: str) -> int:
+    """Return the slot since when something has been what it is now."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    if row is not None:
+        known = json.loads(row[0])
+        if known["identity"] == identity:
+            return int(known["slot"])
+    slot = int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM slots").fetchone()[0])
+    value = json.dumps({"identity": identity, "slot": slot})
+    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    return slot
