@@ -29,6 +29,7 @@ SITUATIONS: dict[str, Callable[[], Axes]] = {
     "by hand": BY_HAND.plot,
     "against": lambda: LITE.plot(against=QUALITY),
     "against nothing accepted": lambda: LITE.plot(against=NONE_ACCEPTED),
+    "against what is free": lambda: LITE.plot(against=flat(50, 30, nano_usd=0)),
     "against no slots": lambda: LITE.plot(against=NO_SLOTS),
     "nothing accepted": NONE_ACCEPTED.plot,
     "no slots": NO_SLOTS.plot,

@@ -69,19 +69,17 @@ class Drawn:
         """Return a cost model as it is drawn."""
         cost, accept = model.estimate(live=live), model.accept_live if live else model.accept
         usd = model.usd_per_accepted
-        if cost is not None:
-            words = str(cost)
-        elif usd is not None:
-            words = f"{show_usd(usd)} USD, entered by hand"
-        else:
-            words = "unknown"
         return cls(
             usd_per_slot=float(model.usd_per_slot),
             accept_rate=min(1.0, float(model.accept_rate)),
             rate_bounds=None if accept is None else (float(accept.low), float(accept.high)),
             usd=inf if usd is None else float(usd),
             usd_bounds=None if cost is None else (float(cost.low), float(cost.high)),
-            words=words,
+            words=(
+                f"{show_usd(usd)} USD, entered by hand"
+                if cost is None and usd is not None
+                else str(cost)
+            ),
         )
 
     @property
