@@ -106,8 +106,10 @@ async def _play(
         if closing.status is JobStatus.STOPPED:
             played.stopped.append(job.job.id)
 
+    intake = Intake(prompt.job for prompt in prompts)
+    intake.close()  # no async input will follow
     board = Board(
-        Intake(prompt.job for prompt in prompts),
+        intake,
         control=Control(),
         start=start,
         conclude=conclude,

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import aiohttp
 import httpx2
 import pytest
+from aiohttp.client_reqrep import ConnectionKey
 
 from nanobatch.backend import Gemini
 from nanobatch.errors import (
@@ -296,6 +299,25 @@ async def test_nobody_listening_cost_nothing_through_a_callers_client() -> None:
         error = await fault_of(gemini)
     await pass_through.aio.aclose()
     pass_through.close()
+
+    assert facts(error) == (TransientError, "connect", None, False, False, None)
+
+
+async def test_a_certificate_nobody_trusts_is_no_fault_of_the_job() -> None:
+    class Distrusts(httpx2.AsyncBaseTransport):
+        """Fails as aiohttp does, whose error is a `ValueError` too."""
+
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            key = ConnectionKey(request.url.host, 443, True, True, None, None, None)
+            cause = ssl.SSLCertVerificationError("certificate has expired")
+            raise aiohttp.ClientConnectorCertificateError(key, cause)
+
+    async with Simulator() as simulator:
+        client = callers_client(simulator, async_client_args={"transport": Distrusts()})
+        async with Gemini(client=client) as gemini:
+            error = await fault_of(gemini)
+        await client.aio.aclose()
+        client.close()
 
     assert facts(error) == (TransientError, "connect", None, False, False, None)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -68,6 +69,21 @@ def google() -> Generator[Simulator]:
         portal.wrap_async_context_manager(simulator()) as server,
     ):
         yield server
+
+
+def test_a_disk_that_is_full_in_the_middle_is_an_early_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*names: object, **options: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    jobs = jobs_file(tmp_path, *easy_jobs(3))
+    monkeypatch.setattr(os, "link", full)
+
+    code = main(["--out", str(tmp_path / "out"), "--jobs", str(jobs), "--quick"])
+
+    assert code == 3
+    assert "make room on the disk and run again" in capsys.readouterr().err
 
 
 def test_a_batch_ends_with_its_images_and_a_bill_and_a_second_run_asks_for_nothing(

@@ -13,7 +13,6 @@ import pytest
 
 from nanobatch import ProviderError, TransientError
 from nanobatch.backend import Gemini, ImageRequest
-from nanobatch.backend.answer import MAX_KEPT_BYTES
 from nanobatch.backend.room import Room
 from nanobatch.simulator import answers
 from tests.load import hostile
@@ -128,12 +127,18 @@ async def test_json_of_very_many_values_is_not_parsed() -> None:
     assert (fault.kind, fault.is_unknown_money) == ("unreadable", True)
 
 
-async def test_of_a_large_answer_that_nobody_can_read_only_the_beginning_is_kept() -> None:
-    fault = await _fault(hostile.large_text())
+@pytest.mark.parametrize(
+    ("beginning", "kept_bytes"),
+    [("{", hostile.MIB), ('{"parts": [{"inlineData": {"data": "', 24 * hostile.MIB)],
+)
+async def test_of_a_large_answer_that_nobody_can_read_only_the_beginning_is_kept(
+    beginning: str, kept_bytes: int
+) -> None:
+    fault = await _fault(answers.json_value(beginning + "welcome " * (30 * hostile.MIB // 8)))
 
     assert isinstance(fault, TransientError)
-    assert fault.body.startswith(b"{welcome ")
-    assert len(fault.body) == MAX_KEPT_BYTES == 24 * hostile.MIB
+    assert fault.body.startswith(beginning.encode() + b"welcome ")
+    assert len(fault.body) == kept_bytes
 
 
 @pytest.mark.parametrize("answer", [hostile.large_text, answers.endless_body])

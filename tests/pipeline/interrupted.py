@@ -21,7 +21,7 @@ from nanobatch import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from nanobatch import Candidate, Event
+    from nanobatch import AcceptedImage, Candidate, Event
     from nanobatch.backend import ImageRequest, Reply
 
 MOMENT, SIGNAL, BASE_URL, FOLDER = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
@@ -66,6 +66,20 @@ def judge(candidate: Candidate) -> bool:
     return True
 
 
+class Memory:
+    """Never comes back from being told of an image."""
+
+    name = "memory"
+
+    def __call__(self, candidate: Candidate) -> bool:
+        return True
+
+    def seen(self, image: AcceptedImage, memo: bytes) -> None:
+        if image.job_id == "j5":
+            interrupt()
+            threading.Event().wait()
+
+
 def jobs() -> Iterator[Job]:
     for n in range(JOBS):
         if n == 35 and MOMENT == "reading":
@@ -80,6 +94,12 @@ def tell(event: Event) -> None:
             interrupt()
     if isinstance(event, FailureRecorded) and MOMENT == "pause" and event.job_id == "j0":
         interrupt()
+    if isinstance(event, RunEnding) and MOMENT == "ending, twice":
+        interrupt()
+        asyncio.get_running_loop().call_later(0.2, interrupt)
+    if isinstance(event, RunEnding) and MOMENT == "hanging memory":
+        for seconds in (0.2, 0.6):
+            asyncio.get_running_loop().call_later(seconds, interrupt)
     if isinstance(event, RunEnding) and MOMENT in ("stalled, twice", "hanging filter"):
         interrupt()
 
@@ -91,7 +111,7 @@ def main() -> None:
     pipeline = TwoTierPipeline(
         Backend(api_key="k", base_url=BASE_URL, timeout_seconds=TIMEOUT_SECONDS),
         checkpoint=FOLDER,
-        filters=[judge],
+        filters=[Memory() if MOMENT == "hanging memory" else judge],
         concurrency=CONCURRENCY,
         **options,
     )

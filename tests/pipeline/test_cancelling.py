@@ -165,6 +165,26 @@ async def test_a_second_ctrl_c_does_not_wait_for_stalled_calls(tmp_path: Path) -
         await goes_on(server, folder, end)
 
 
+async def test_two_ctrl_c_do_not_wait_for_stalled_calls_of_a_run_that_ends_by_itself(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "run"
+
+    def answer(call: Call) -> Answer | None:
+        if call.number >= 4:
+            return None
+        return answers.no_credit().after(0.2) if call.prompt == "dune 0" else answers.stall()
+
+    async with simulator(answer=answer, pixels=0.05) as server:
+        end = await interrupted("ending, twice", server, folder)
+
+        assert end.lines.count("interrupting") == 2
+        assert (end.code, end.ended) == (0, "account"), end.errors
+        assert end.unknown_usd > 0
+        assert end.seconds < 2
+        await goes_on(server, folder, end)
+
+
 async def test_a_filter_that_hangs_in_its_thread_cannot_keep_the_process_alive(
     tmp_path: Path,
 ) -> None:
@@ -177,6 +197,19 @@ async def test_a_filter_that_hangs_in_its_thread_cannot_keep_the_process_alive(
         await goes_on(server, folder, end)
         # The image it hung on waited in staging and was not bought again.
         assert [line.prompt for line in server.bill.lines].count("dune 5") == 1
+
+
+async def test_a_third_ctrl_c_ends_a_process_that_hangs_and_loses_nothing(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    async with simulator(pixels=0.05) as server:
+        end = await interrupted("hanging memory", server, folder)
+
+        assert end.lines.count("interrupting") == 3
+        assert end.code == -signal.SIGINT
+        assert "KeyboardInterrupt" in end.errors
+        assert end.seconds < 3
+        await goes_on(server, folder, end)
+        assert server.bill.images == len(JOBS)
 
 
 async def test_ctrl_c_while_calls_wait_for_the_budget_ends_their_wait(tmp_path: Path) -> None:

@@ -103,6 +103,35 @@ async def test_when_every_model_is_gone_the_run_ends_at_once(tmp_path: Path) -> 
     assert server.bill.requests <= 4  # two workers may each have asked both models
 
 
+async def test_requests_that_are_all_bad_end_the_run_before_all_jobs_have_failed(
+    tmp_path: Path,
+) -> None:
+    bad = answers.error(400, "Unknown name at 'generation_config'.")
+    async with simulator(answer=lambda _: bad) as server:
+        result = await pipeline_on(server, tmp_path, concurrency=2).run(_jobs(100))
+        later = await pipeline_on(server, tmp_path).run(_jobs(100))
+
+    assert result.ended is Ended.HOPELESS
+    assert "The last 20 requests were all refused as bad" in result.reason
+    assert "Unknown name at 'generation_config'." in result.reason
+    failed = [job for job in result.jobs.values() if job.status is JobStatus.FAILED]
+    assert 20 <= len(failed) < 25  # those in flight when it ended
+    assert later.ended is Ended.HOPELESS  # the others are not lost: they are tried again
+    assert server.bill.requests < 60
+
+
+async def test_a_bad_prompt_here_and_there_ends_no_run(tmp_path: Path) -> None:
+    def every_other(call: Call) -> Answer | None:
+        return answers.error(400, "Bad.") if int(call.prompt.split()[-1]) % 2 else None
+
+    jobs = [Job(id=f"j{n}", prompt=f"dune {n}", route=Route.LITE) for n in range(60)]
+    async with simulator(answer=every_other) as server:
+        result = await pipeline_on(server, tmp_path).run(jobs)
+
+    assert result.ended is Ended.COMPLETE
+    assert result.delivered == 30
+
+
 async def test_an_outage_ends_the_run_after_fifty_faults_without_a_success(tmp_path: Path) -> None:
     async with simulator(answer=lambda _: answers.internal()) as server:
         pipeline = pipeline_on(server, tmp_path, concurrency=1)

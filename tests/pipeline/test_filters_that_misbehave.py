@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
+import anyio
 import pytest
 
 from nanobatch import Candidate, Ended, Job, JobStatus
 from nanobatch.filters import Isolated, MinSize
+from nanobatch.pipeline.panel import FILTER_THREADS
 from tests.filters import natives
 from tests.support import pipeline_on, simulator, states
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nanobatch import AcceptedImage
 
 
 @pytest.mark.parametrize("unruly", [natives.crash, natives.hang, natives.quit_at_once])
@@ -95,4 +102,66 @@ async def test_a_filter_that_leaves_the_program_ends_its_verdict_only(tmp_path: 
     assert result.jobs["b"].status is JobStatus.DONE
     assert [failure.message for failure in result.failures] == [
         "Filter leave raised SystemExit: enough"
+    ]
+
+
+async def test_waiting_for_a_thread_is_not_held_against_a_filter(tmp_path: Path) -> None:
+    def slow(candidate: Candidate) -> bool:
+        time.sleep(0.3)  # six rounds of them take longer than one may
+        return True
+
+    jobs = [Job(id=f"j{n}", prompt=f"a fox {n}") for n in range(6 * FILTER_THREADS)]
+    async with simulator(pixels=0.05) as server:
+        result = await pipeline_on(
+            server,
+            tmp_path,
+            quality=None,
+            filters=[slow],
+            filter_timeout_seconds=1.2,
+            concurrency=3 * FILTER_THREADS,
+        ).run(jobs)
+
+    assert result.delivered == len(jobs)
+    assert list(result.failures) == []
+
+
+async def test_a_filter_that_is_cancelled_inside_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    async def judge(candidate: Candidate) -> bool:
+        if candidate.job.id == "j3":
+            call = asyncio.ensure_future(anyio.sleep_forever())
+            call.cancel()
+            await call
+        return True
+
+    jobs = [Job(id=f"j{n}", prompt=f"a fox {n}") for n in range(20)]
+    async with simulator(pixels=0.05) as server:
+        pipeline = pipeline_on(server, tmp_path, quality=None, filters=[judge], concurrency=2)
+        first = await pipeline.run(jobs)
+        second = await pipeline_on(server, tmp_path, quality=None, filters=[]).run(jobs)
+
+    assert first.ended is Ended.COMPLETE
+    assert first.delivered == 19
+    assert "judge raised CancelledError" in first.jobs["j3"].reason
+    assert second.delivered == 20
+    assert server.bill.requests == 20
+
+
+async def test_a_memory_that_hangs_is_given_up_and_the_image_is_accepted(tmp_path: Path) -> None:
+    class Hangs:
+        name = "hangs"
+
+        def __call__(self, candidate: Candidate) -> bool:
+            return True
+
+        def seen(self, image: AcceptedImage, memo: bytes) -> None:
+            threading.Event().wait()
+
+    async with simulator(pixels=0.05) as server:
+        result = await pipeline_on(
+            server, tmp_path, filters=[Hangs()], filter_timeout_seconds=0.2
+        ).run([Job(id="a", prompt="a fox")])
+
+    assert result.jobs["a"].status is JobStatus.DONE
+    assert [failure.message for failure in result.failures] == [
+        "Filter hangs did not answer within 0.2 s."
     ]

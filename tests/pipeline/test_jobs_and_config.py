@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ import pytest
 
 from nanobatch import (
     Budget,
+    Checkpoint,
     CheckpointError,
     CheckpointLockedError,
     ConfigError,
@@ -34,6 +36,8 @@ from tests.support import pipeline_on, simulator
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
     from pathlib import Path
+
+    from nanobatch import AcceptedImage, Candidate
 
 
 def _pipeline(folder: Path, **options: Any) -> TwoTierPipeline:
@@ -231,6 +235,51 @@ async def test_an_error_of_the_callers_iterator_comes_out_bare_after_saving(tmp_
 
     assert result.delivered == 40
     assert server.bill.images == 40
+
+
+async def test_an_async_input_that_is_cancelled_inside_is_no_cancelled_run(tmp_path: Path) -> None:
+    async def jobs() -> AsyncIterator[Job]:
+        yield Job(id="a", prompt="fox")
+        query = asyncio.ensure_future(asyncio.Event().wait())
+        query.cancel()
+        await query
+
+    async with simulator(pixels=0.05) as server:
+        with pytest.raises(RuntimeError, match="input of jobs was cancelled"):
+            await pipeline_on(server, tmp_path, filters=[]).run(jobs())
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert [job.id for job in checkpoint.jobs()] == ["a"]
+        assert checkpoint.verify().is_clean
+
+
+async def test_what_an_iterator_gave_before_its_error_is_written_down(tmp_path: Path) -> None:
+    def jobs() -> Iterator[Job]:
+        yield from (Job(id=f"j{n}", prompt=f"fox {n}") for n in range(5))
+        raise ValueError("bad line 6")
+
+    async with simulator(pixels=0.05) as server:
+        with pytest.raises(ValueError, match="bad line 6"):
+            await pipeline_on(server, tmp_path, filters=[]).run(jobs())
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert [job.id for job in checkpoint.jobs()] == [f"j{n}" for n in range(5)]
+
+
+def test_two_memories_of_one_name_are_refused(tmp_path: Path) -> None:
+    class Memory:
+        name = "memory"
+
+        def __call__(self, candidate: Candidate) -> bool:
+            return True
+
+        def seen(self, image: AcceptedImage, memo: bytes) -> None:
+            raise NotImplementedError
+
+    with pytest.raises(ConfigError, match="2 filters named 'memory' remember"):
+        _pipeline(tmp_path, filters=[Memory(), Memory()])
+
+    _pipeline(tmp_path, filters=[Memory()], finish_filters=[Memory()])  # no image meets both
 
 
 async def test_a_second_run_on_the_same_checkpoint_is_refused(tmp_path: Path) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
+import pytest
+
 from nanobatch import Budget, Candidate, Checkpoint, Ended, Job, Route, Verdict
 from nanobatch.simulator import answers
 from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
 
 async def test_an_answer_above_its_worst_case_is_booked_and_raises_the_reserve(
@@ -45,6 +45,44 @@ async def test_a_filter_that_costs_without_having_said_so_is_booked(tmp_path: Pa
         result = await pipeline.run([Job(id="a", prompt="x", want=2)])
 
     assert result.spend.confirmed_usd == server.bill.usd + Decimal("0.02")
+
+
+class Dear:
+    """Costs ten cents, whatever it says."""
+
+    name = "dear"
+
+    def __init__(self, worst_case_usd: str) -> None:
+        self.worst_case_usd = Decimal(worst_case_usd)
+
+    def __call__(self, candidate: Candidate) -> Verdict:
+        return Verdict(accepted=True, usd=Decimal("0.10"))
+
+
+@pytest.mark.parametrize("worst_case_usd", ["0.01", "0"])
+async def test_a_filter_above_its_worst_case_is_booked_and_raises_the_reserve(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, worst_case_usd: str
+) -> None:
+    # An image costs USD 0.0336 and some text, at most 0.1229. Under 0.265 a second one may be
+    # drawn, but then it cannot be judged: twice 0.0336 and twice 0.10 is more than 0.267.
+    budget = Budget(usd="0.265")
+    async with simulator() as server:
+        pipeline = pipeline_on(
+            server,
+            tmp_path,
+            quality=None,
+            filters=[Dear(worst_case_usd)],
+            concurrency=1,
+            budget=budget,
+        )
+
+        result = await pipeline.run([Job(id=f"j{n}", prompt="x") for n in range(3)])
+
+    assert result.ended is Ended.BUDGET
+    assert server.bill.requests == 2
+    assert result.delivered == 1
+    assert result.spend.confirmed_usd == server.bill.usd + Decimal("0.10") < Decimal("0.265")
+    assert "Filter dear cost 0.1" in caplog.text
 
 
 class PaidAndBroken:

@@ -25,7 +25,10 @@ MAX_COUNT = 10**12
 MAX_VALUES = 200_000
 """Most values in one answer: real ones have some dozens, and 64 MiB of `[],[],` become 2 GiB."""
 MAX_KEPT_BYTES = 24 * 1024 * 1024
-"""Most that is kept of an answer nobody can read: a 4K image fits, a flood does not."""
+"""Most that is kept of an answer with an image that nobody can read: one of 4K fits."""
+MAX_KEPT_TEXT_BYTES = 1024 * 1024
+"""Most that is kept of one without: enough to see what it was, and no flood fills the memory."""
+_IMAGE_KEYS = (b"inlineData", b"inline_data")
 _MAX_BLANKS = 1_024
 _MAX_SECOND_LOOK_BYTES = 32 * 1024 * 1024  # enough for a 4K image; it takes as much memory again
 _MEANINGFUL = ("candidates", "promptFeedback", "usageMetadata")
@@ -40,7 +43,7 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
     """
     answer = as_object(_parsed(body))
     if not any(key in answer for key in _MEANINGFUL):
-        raise unreadable(body=_as_bytes(body)[:MAX_KEPT_BYTES])
+        raise unreadable(body=_worth_keeping(_as_bytes(body)))
     candidates = objects_in(answer.get("candidates"))
     parts = [
         part
@@ -62,6 +65,11 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
             as_object(answer.get("promptFeedback")).get("blockReason"), MAX_WORD_CHARACTERS
         ),
     )
+
+
+def _worth_keeping(body: bytes) -> bytes:
+    has_image = any(key in body for key in _IMAGE_KEYS)
+    return body[: MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES]
 
 
 def _as_bytes(body: bytes | str) -> bytes:

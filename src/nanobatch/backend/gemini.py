@@ -297,7 +297,8 @@ def _translated(error: Exception, seconds: float, *, is_free: bool = False) -> P
         return _fault_of_sdk(error)
     if isinstance(error, json.JSONDecodeError | UnicodeDecodeError):
         return unreadable(type(error).__name__, is_free=is_free)
-    if isinstance(error, ValueError | TypeError):
+    # aiohttp's word for a certificate that nobody trusts is both.
+    if isinstance(error, ValueError | TypeError) and not isinstance(error, OSError):
         return not_sent(_complaint(error))
     return fault_of_exception(error, timeout_seconds=seconds, is_free=is_free)
 

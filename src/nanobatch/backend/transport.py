@@ -9,6 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack, aclosing, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
 import httpx2
@@ -31,6 +32,12 @@ USUAL_ANSWER_BYTES = 3 * 1024 * 1024
 SHARED_BYTES = 16 * 1024 * 1024
 """What unfinished answers may take beyond that together, beside the oldest of them: large ones come
 in one after another, and eight endless answers take 104 MiB, not 512."""
+LARGE_ANSWER_BYTES = 32 * 1024 * 1024
+"""Where an answer begins to grow in one buffer; only the oldest can become so large.
+
+Above this size glibc always gives a buffer pages of its own (`DEFAULT_MMAP_THRESHOLD_MAX`).
+Source: https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD, from memory.
+"""
 CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
 
@@ -118,27 +125,51 @@ async def _read(response: httpx2.Response, share: Share) -> bytes:
         if not is_ok:
             return b""  # the status says enough
         raise compressed()
-    pieces: list[bytes] = []  # buffers that grow side by side would tear holes into the memory
+    body = _Body()
     try:
-        return await _join(response, share, pieces, is_ok=is_ok)
+        return await _fill(body, response, share, is_ok=is_ok)
     finally:
-        pieces.clear()  # a traceback holds this frame, in cycles that nobody collects for long
+        body.clear()  # a traceback holds this frame, in cycles that nobody collects for long
 
 
-async def _join(
-    response: httpx2.Response, share: Share, pieces: list[bytes], *, is_ok: bool
-) -> bytes:
+async def _fill(body: _Body, response: httpx2.Response, share: Share, *, is_ok: bool) -> bytes:
     cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
-    size = 0
     async with aclosing(response.aiter_raw()) as chunks:
         async for chunk in chunks:
             await share.take(len(chunk))
-            pieces.append(chunk)
-            size += len(chunk)
-            if size <= cap:
+            body.add(chunk)
+            if body.size_bytes <= cap:
                 continue
             if not is_ok:
                 break  # an error is an error after 64 KiB of it
             raise too_large(cap)
-    await share.take(size)  # for a moment it is there twice
-    return b"".join(pieces)
+    return body.take()
+
+
+class _Body:
+    """Pieces of an answer: small ones are joined at the end, a very large one while it comes.
+
+    Buffers that grow side by side would tear holes into the memory. A very large one has pages of
+    its own, which the system moves without a copy: joined at the end it would be there twice.
+    """
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._pieces: list[bytes] = []
+        self._joined: BytesIO | None = None
+
+    def add(self, piece: bytes) -> None:
+        self.size_bytes += len(piece)
+        self._pieces.append(piece)
+        if self._joined is not None or self.size_bytes > LARGE_ANSWER_BYTES:
+            self._joined = self._joined or BytesIO()
+            self._joined.writelines(self._pieces)
+            self._pieces.clear()
+
+    def take(self) -> bytes:
+        """Return it whole; the buffer of a large one is handed over, not copied."""
+        return b"".join(self._pieces) if self._joined is None else self._joined.getvalue()
+
+    def clear(self) -> None:
+        self._pieces.clear()
+        self._joined = None

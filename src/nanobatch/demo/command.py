@@ -94,7 +94,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return _run(_read(arguments))
     except NanobatchError as error:
-        sys.stderr.write(f"nanobatch demo: {printable(str(error))}\n")
+        _complain(error)
         return EXIT_USAGE
     except KeyboardInterrupt:
         sys.stderr.write("\nInterrupted. The same command goes on where it stopped.\n")
@@ -188,8 +188,12 @@ def _carry_out(
     simulator: Simulator | None = None,
 ) -> int:
     tally = Tally.of(before)
-    with watching(tally) as progress:
-        result = pipeline.run_sync(batch.jobs, progress=progress)
+    try:
+        with watching(tally) as progress:
+            result = pipeline.run_sync(batch.jobs, progress=progress)
+    except NanobatchError as error:
+        _complain(error)
+        return EXIT_EARLY if tally.has_begun else EXIT_USAGE
     after = Standing.read(batch.out, batch.jobs)
     say(f"\n{_ending(result, tally)}\n\n{summary(after, ended=result.ended)}\n")
     if simulator is not None:
@@ -200,6 +204,10 @@ def _carry_out(
     how = "a higher --budget: " if result.ended is Ended.BUDGET else ""
     say(sentence(f"Go on with {how}{batch.command}"))
     return EXIT_CANCELLED if result.ended is Ended.CANCELLED else EXIT_EARLY
+
+
+def _complain(error: NanobatchError) -> None:
+    sys.stderr.write(f"nanobatch demo: {printable(str(error))}\n")
 
 
 def _ending(result: RunResult, tally: Tally) -> str:

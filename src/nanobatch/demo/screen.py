@@ -38,6 +38,8 @@ class Tally:
     unknown_usd: Decimal
     requests: int = field(default=0, init=False)
     """Requests of this run, whatever came of them."""
+    has_begun: bool = field(default=False, init=False)
+    """Whether this run has taken up a prompt, so that something may have been sent."""
 
     @classmethod
     def of(cls, standing: Standing) -> Tally:
@@ -52,6 +54,7 @@ class Tally:
 
     def count(self, event: Event) -> None:
         """Take an event in."""
+        self.has_begun = True
         if isinstance(event, CallSettled):
             self.requests += 1
             self.calls += event.outcome is Outcome.BILLED

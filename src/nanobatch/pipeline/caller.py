@@ -9,6 +9,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.backend import Reply
+from nanobatch.backend.faults import BROKEN_OFF
 from nanobatch.checkpoint import Spend
 from nanobatch.checkpoint.changes import NewFailure, Settlement, begin, settle
 from nanobatch.checkpoint.recover import described
@@ -126,9 +127,12 @@ class Caller:
         worst_nano = cost_nano = ticket.worst_nano
         try:
             call = self._store.new_call()
-            reply, fault = await self._send(
-                order, call, worst_nano=worst_nano, is_new_slot=is_new_slot
-            )
+            await self._begin(order, call, worst_nano=worst_nano, is_new_slot=is_new_slot)
+            if self._control.is_stopping:  # since it was let in
+                await self._take_back(order, call)
+                cost_nano = 0
+                raise RunStopped
+            reply, fault = await self._send(order)
             answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
             cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
             # Before the permit goes on: after a 429 it is one of those that are to be fewer.
@@ -141,10 +145,8 @@ class Caller:
             raise fault
         return answer
 
-    async def _send(
-        self, order: Order, call: int, *, worst_nano: int, is_new_slot: bool
-    ) -> tuple[Reply | None, Exception | None]:
-        """Write the intent, send exactly one request; neither a reply nor a fault: it was cut."""
+    async def _begin(self, order: Order, call: int, *, worst_nano: int, is_new_slot: bool) -> None:
+        """Write the intent of a request."""
         await self._store.commit(
             lambda db: begin(
                 db,
@@ -155,11 +157,31 @@ class Caller:
                 new=order.slot if is_new_slot else None,
             )
         )
+
+    async def _take_back(self, order: Order, call: int) -> None:
+        """Write down that a request was never sent."""
+        settlement = Settlement(
+            call=call,
+            slot=order.slot.number,
+            job=order.slot.job,
+            outcome=Outcome.UNBILLED,
+            note="not sent: the run ended first",
+        )
+        await self._store.commit(lambda db: settle(db, settlement))
+
+    async def _send(self, order: Order) -> tuple[Reply | None, Exception | None]:
+        """Send exactly one request; neither a reply nor a fault: it was cut."""
         try:
             with self._control.in_flight():
                 return await self._backend.generate(order.request), None
         except RunStopped:
             return None, None
+        except anyio.get_cancelled_exc_class():  # by nobody out here: that scope is shielded
+            return None, TransientError(
+                "The backend gave up the call by itself. Whether it is billed is unknown.",
+                kind=BROKEN_OFF.kind,
+                is_unknown_money=True,
+            )
         except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
             return None, fault
 

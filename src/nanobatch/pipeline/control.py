@@ -31,7 +31,8 @@ class Ended(StrEnum):
     OUTAGE = "outage"
     """Many transient faults and not one success between them."""
     HOPELESS = "hopeless"
-    """Nothing passed among the first judged slots: fix the prompts or the filters."""
+    """Nothing passed among the first judged slots, or every request was refused as bad: fix the
+    prompts, the filters or what the requests have in common."""
     CANCELLED = "cancelled"
     """The caller ended it; running again goes on."""
 

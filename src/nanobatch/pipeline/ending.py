@@ -36,6 +36,10 @@ __all__ = ["SlotEnder"]
 MAX_FILTER_FAILURES = 10
 """Filter failures in a row that end the run."""
 
+MAX_BAD_REQUESTS = 20
+"""Requests in a row refused as bad, with no answer between them, that end the run: then it is not
+the prompts. Jobs that a bad request has ended stay ended, so the others must not follow."""
+
 
 class SlotEnder:
     """Writes down how slots end and draws the consequences; used by all workers of one run."""
@@ -66,6 +70,7 @@ class SlotEnder:
         self._passed = Counter[Stage]()
         self._rejections: dict[Stage, Counter[tuple[str, str]]] = {}
         self._filter_failures = 0
+        self._bad_requests = 0
 
     def filters_work(self) -> None:
         """Note that the filters could judge a candidate."""
@@ -84,6 +89,8 @@ class SlotEnder:
         """Write down how a slot ended that got an answer, and count it."""
         job, row = slot.job, slot.row
         is_passed = outcome.verdict is SlotVerdict.PASSED
+        if is_billed:
+            self._bad_requests = 0
         if is_passed:
             self._land(slot, is_billed=is_billed, is_passed=True)
         else:
@@ -132,6 +139,7 @@ class SlotEnder:
         await self._end_with_nothing(slot, str(fault), is_billed=is_billed)
         if isinstance(fault, BadRequestError):
             job.close(JobStatus.FAILED, str(fault), is_final=True)
+            self._count_bad_request(fault)
         elif isinstance(fault, ModelGoneError):
             self._lose_tier(row.tier, fault)
         elif not is_billed:
@@ -179,6 +187,15 @@ class SlotEnder:
             usd_nano=usd_nano if row.number >= self._era.priced_from else None,
             teaches=self._era.covers(row),
         )
+
+    def _count_bad_request(self, fault: BadRequestError) -> None:
+        self._bad_requests += 1
+        if self._bad_requests >= MAX_BAD_REQUESTS:
+            self._control.stop(
+                Ended.HOPELESS,
+                f"The last {self._bad_requests} requests were all refused as bad, so it may not be "
+                f"the prompts: {fault} Fix what they have in common and run again.",
+            )
 
     def _count_void(self, job: JobProgress, reason: str) -> None:
         job.void_streak += 1

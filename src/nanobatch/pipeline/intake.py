@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
-from itertools import islice
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
+import anyio.lowlevel
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,8 @@ Jobs: TypeAlias = "Iterable[Job] | AsyncIterable[Job]"
 
 READ_AHEAD = 32
 """Jobs taken from a sync input at a time: one transaction writes them all down."""
+READ_AHEAD_SECONDS = 0.1
+"""How long one portion is read; a slow input gives smaller ones."""
 
 
 class Intake:
@@ -53,7 +55,7 @@ class Intake:
             Exception: What the input raised.
         """
         if self._async is None:
-            return list(islice(self._sync, READ_AHEAD))
+            return await self._read_sync()
         try:
             return [await self._receive.receive()]
         except anyio.EndOfStream:
@@ -66,6 +68,28 @@ class Intake:
         self._send.close()
         self._receive.close()
 
+    async def _read_sync(self) -> list[Job]:
+        """Read a portion; between two jobs, whatever has come in meanwhile has its turn.
+
+        An input that works for each job would otherwise hold up answers to beyond their deadline.
+        What it gave before an error comes first.
+        """
+        if self._error is not None:
+            raise self._error
+        portion: list[Job] = []
+        until = anyio.current_time() + READ_AHEAD_SECONDS
+        try:
+            for job in self._sync:
+                portion.append(job)
+                if len(portion) == READ_AHEAD or anyio.current_time() >= until:
+                    break
+                await anyio.lowlevel.checkpoint()
+        except Exception as error:
+            if not portion:
+                raise
+            self._error = error
+        return portion
+
     async def _pump(self, jobs: AsyncIterable[Job]) -> None:
         iterator = aiter(jobs)
         try:
@@ -73,6 +97,9 @@ class Intake:
                 await self._send.send(job)
         except Exception as error:  # noqa: BLE001 - raised where the jobs are taken
             self._error = error
+        except anyio.get_cancelled_exc_class():
+            await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
+            self._error = RuntimeError("The input of jobs was cancelled by something inside it.")
         finally:
             self._send.close()
             aclose = getattr(iterator, "aclose", None)

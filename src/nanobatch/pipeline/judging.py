@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,7 +11,7 @@ from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import FilterError
 from nanobatch.filters.protocol import name_of, remembers, worst_case_usd
-from nanobatch.models.money import nano_of_usd
+from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.panel import FilterFailed, Judgement, Panel
 
 if TYPE_CHECKING:
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
+
+_log = logging.getLogger("nanobatch")
 
 
 class Judge:
@@ -41,6 +44,8 @@ class Judge:
         self._purse = purse
         self._panel = Panel(timeout_seconds=timeout_seconds)
         self._bills = bills
+        self._dearest_nano: dict[int, int] = {}
+        """What filters cost at most, by identity, where that is above what they said."""
         self.memory = anyio.Lock()
         """Held from the question to a filter that remembers until its verdict is durable."""
 
@@ -77,7 +82,7 @@ class Judge:
         """Tell the filters that remember of an accepted image.
 
         Raises:
-            FilterFailed: One of them raised.
+            FilterFailed: One of them raised or exceeded its deadline.
         """
         await self._panel.remember(filters, image, memos)
 
@@ -108,11 +113,14 @@ class Judge:
         return lambda one, candidate: self._ask(one, candidate, job_number=job_number)
 
     async def _ask(self, one: AnyFilter, candidate: Candidate, *, job_number: int) -> Verdict:
-        worst_nano = nano_of_usd(worst_case_usd(one))
+        stated_nano = nano_of_usd(worst_case_usd(one))
+        worst_nano = max(stated_nano, self._dearest_nano.get(id(one), 0))
         if worst_nano == 0:
             verdict = await self._panel.answer(one, candidate)
             if verdict.usd:
-                await self._book(candidate, job_number, nano_of_usd(verdict.usd))
+                with anyio.CancelScope(shield=True):
+                    await self._book(candidate, job_number, nano_of_usd(verdict.usd))
+                self._foresee(one, nano_of_usd(verdict.usd), reserved_nano=0)
             return verdict
         await self._purse.reserve_judgement(worst_nano, filter_name=name_of(one))
         cost_nano = worst_nano
@@ -130,9 +138,21 @@ class Judge:
             cost_nano = nano_of_usd(verdict.usd)
             with anyio.CancelScope(shield=True):
                 await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=cost_nano)
+            if cost_nano > worst_nano:
+                self._foresee(one, cost_nano, reserved_nano=worst_nano)
             return verdict
         finally:
             self._purse.settle(reserved_nano=worst_nano, cost_nano=cost_nano)
+
+    def _foresee(self, one: AnyFilter, cost_nano: int, *, reserved_nano: int) -> None:
+        """Reserve from now on what a filter cost once, above what it said."""
+        self._dearest_nano[id(one)] = max(cost_nano, self._dearest_nano.get(id(one), 0))
+        _log.warning(
+            "Filter %s cost %s USD, more than the %s USD reserved for it; the reserve is raised.",
+            name_of(one),
+            usd_of_nano(cost_nano),
+            usd_of_nano(reserved_nano),
+        )
 
     async def _begin(self, candidate: Candidate, call: int, worst_nano: int) -> None:
         await self._store.commit(

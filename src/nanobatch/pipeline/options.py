@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanobatch.errors import ConfigError
+from nanobatch.filters.protocol import name_of, remembers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,3 +56,11 @@ class Options:
             raise ConfigError(
                 f"keep_rejected={self.keep_rejected!r}: choose 'thumbnail', 'all' or 'none'."
             )
+        for filters in (self.plan.filters, self.plan.finish_filters):
+            names = Counter(name_of(one) for one in filters if remembers(one))
+            for name, times in names.items():
+                if times > 1:  # the memos of an image are stored by it
+                    raise ConfigError(
+                        f"{times} filters named {name!r} remember what was accepted: give each a "
+                        "`name` of its own."
+                    )

@@ -8,11 +8,13 @@ from __future__ import annotations
 import inspect
 import json
 import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from nanobatch.backend.foreign import plain_text
@@ -23,7 +25,7 @@ from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Generator, Sequence
 
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.filters import AnyFilter, RemembersAccepted
@@ -105,7 +107,7 @@ class Panel:
         """Tell the filters that remember of an accepted image.
 
         Raises:
-            FilterFailed: One of them raised.
+            FilterFailed: One of them raised or exceeded its deadline.
         """
         for one in filters:
             if remembers(one):
@@ -113,7 +115,12 @@ class Panel:
                 seen = cast("RemembersAccepted", one).seen
                 memo = memos.get(name, b"")
                 try:
-                    await anyio.to_thread.run_sync(seen, image, memo, limiter=self._threads)
+                    with self._deadline(name) as begin:
+                        await run_in_daemon(
+                            partial(seen, image, memo), limiter=self._threads, on_start=begin
+                        )
+                except FilterFailed:
+                    raise
                 except Exception as error:
                     raise FilterFailed(name, _sentence(name, error)) from error
 
@@ -125,17 +132,37 @@ class Panel:
             Exception: What it raised.
         """
         name = name_of(one)
-        with anyio.move_on_after(self._timeout_seconds):
+        with self._deadline(name) as begin:
             if is_async(one):
+                begin()
                 result = one(candidate)
             else:
-                result = await run_in_daemon(partial(one, candidate), limiter=self._threads)
+                result = await run_in_daemon(
+                    partial(one, candidate), limiter=self._threads, on_start=begin
+                )
             if inspect.isawaitable(result):
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
-        raise FilterFailed(
-            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
-        )
+
+    @contextmanager
+    def _deadline(self, name: str) -> Generator[Callable[[], None]]:
+        """Give up what a filter does too long after a call of what this yields.
+
+        It begins when the filter does: waiting for a thread is no fault of the filter.
+
+        Raises:
+            FilterFailed: The deadline passed.
+        """
+        with anyio.CancelScope() as scope:
+
+            def begin() -> None:
+                scope.deadline = anyio.current_time() + self._timeout_seconds
+
+            yield begin
+        if scope.cancelled_caught:
+            raise FilterFailed(
+                name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+            )
 
     async def _passes(
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
@@ -150,6 +177,9 @@ class Panel:
             return False
         except (FilterFailed, RunStopped, CheckpointError):
             raise
+        except anyio.get_cancelled_exc_class() as error:
+            await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
+            raise FilterFailed(name, _sentence(name, error)) from error  # or something inside it
         except (Exception, SystemExit) as error:  # a filter may leave, the run does not
             raise FilterFailed(name, _sentence(name, error)) from error
         finally:

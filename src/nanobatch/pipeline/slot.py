@@ -200,8 +200,9 @@ class SlotWalker:
         if not competes and job.takes_more:
             job.picking += 1
             try:
-                image = await self._keeper.accept(job, staged, judgement)
-                await self._ender.remember(job, image, judgement.memos)
+                with anyio.CancelScope(shield=True):  # what is accepted is told to everybody
+                    image = await self._keeper.accept(job, staged, judgement)
+                    await self._ender.remember(job, image, judgement.memos)
                 job.delivered += 1
             finally:
                 job.picking -= 1

@@ -68,12 +68,18 @@ async def _run(work: Callable[[Control], Awaitable[RunResult]]) -> RunResult:
 
 
 async def _listen(control: Control) -> None:
-    """Turn the first signal into an orderly end, the second into an immediate one."""
+    """Turn the first signal into an orderly end, the second into an immediate one.
+
+    A third one does what it does in any Python program: something hangs.
+    """
     try:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+            is_second = False  # also of a run that is ending for another reason
             async for _ in signals:
-                is_second = control.ended is Ended.CANCELLED
                 control.stop(Ended.CANCELLED, "It was interrupted; run again to go on.")
                 control.drain(0) if is_second else control.drain()
+                if is_second:
+                    return
+                is_second = True
     except NotImplementedError:
         return  # Windows: Ctrl-C arrives as KeyboardInterrupt, and the next run recovers

@@ -24,10 +24,20 @@ __all__ = ["run_in_daemon"]
 T = TypeVar("T")
 
 
-async def run_in_daemon(work: Callable[[], T], *, limiter: anyio.CapacityLimiter) -> T:
+async def run_in_daemon(
+    work: Callable[[], T],
+    *,
+    limiter: anyio.CapacityLimiter,
+    on_start: Callable[[], object] = lambda: None,
+) -> T:
     """Run sync code in a thread of its own and return its result.
 
     Cancelled, it returns at once: the thread is given up and counts no more for the limiter.
+
+    Args:
+        work: The code.
+        limiter: How many such threads there may be; the others wait for their turn.
+        on_start: Called on the event loop when its turn has come.
 
     Raises:
         BaseException: What the code raised.
@@ -46,6 +56,7 @@ async def run_in_daemon(work: Callable[[], T], *, limiter: anyio.CapacityLimiter
             anyio.from_thread.run_sync(done.set, token=token)
 
     async with limiter:
+        on_start()
         threading.Thread(target=run, name="nanobatch filter", daemon=True).start()
         await done.wait()
     return outcome.result()
