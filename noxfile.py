@@ -11,7 +11,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-HEAVY_MODULES = ("PIL", "google", "numpy", "rich")
+HEAVY_MODULES = ("PIL", "google", "matplotlib", "numpy", "rich")
 
 
 def group(name: str) -> list[str]:
@@ -137,6 +137,6 @@ def imports(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def docs(session: nox.Session) -> None:
-    """Build the documentation; every warning is an error."""
+    """Build the documentation and run its notebook; every warning is an error."""
     session.install(".[all]", *group("docs"))
     session.run("python", "-m", "sphinx", "-E", "-W", "--keep-going", "docs", "docs/_build/html")

@@ -16,12 +16,20 @@ author = "nanobatch developers"
 copyright = author
 release = importlib.metadata.version("nanobatch")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_nb", "sphinx.ext.autodoc"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
+html_static_path = ["_static"]
+html_css_files = ["notebook.css"]
 html_title = f"nanobatch {release}"
 
 myst_heading_anchors = 3
+
+# Pages that are notebooks run at every build, in a folder of their own that is removed afterwards.
+nb_execution_mode = "inline"
+nb_execution_in_temp = True
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 default_role = "code"  # docstrings write names in single backticks
 autodoc_default_options = {"members": True, "undoc-members": True, "member-order": "bysource"}

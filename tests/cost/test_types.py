@@ -5,6 +5,8 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Literal, assert_type
 
+from matplotlib.axes import Axes
+
 from nanobatch import Comparison, CostModel, Estimate, Forecast, compare
 from nanobatch.cost import SlotOutcome
 
@@ -26,3 +28,6 @@ def test_figures_have_the_types_they_are_documented_with() -> None:
     assert_type(found.cheaper, Literal["lite", "quality"] | None)
     assert_type(found.slots_to_settle, int | None)
     assert_type(found.break_even_accept_rate, Decimal | None)
+    assert_type(model.plot(against=model), Axes)
+    assert_type(found.plot(), Axes)
+    assert_type(model.forecast(3).plot(), Axes)

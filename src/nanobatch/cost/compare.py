@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanobatch.cost.bets import WIN, Bets, Odds
 from nanobatch.cost.exact import Number, read_fraction
+from nanobatch.cost.plots import plot_comparison
 from nanobatch.cost.table import (
     counted,
     html_table,
@@ -19,6 +20,8 @@ from nanobatch.cost.table import (
 from nanobatch.cost.two_tier import break_even_accept_rate
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
     from nanobatch.cost.estimate import Estimate
     from nanobatch.cost.model import CostModel
 
@@ -75,6 +78,24 @@ class Comparison:
     def sentence(self) -> str:
         """What to do, in words."""
         return f"{self._verdict} {self._advice}".rstrip()
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw both tiers against the accept rate, and the dividing line between them.
+
+        Each tier is a curve, what an image costs at other accept rates, and a point with the
+        intervals of its accept rate and cost. Where Lite's curve crosses the cost of quality is
+        the dividing line. The words above say which tier is cheaper and how sure that is.
+
+        Args:
+            ax: Axes to draw on; those of a new figure by default, as in `CostModel.plot`.
+
+        Returns:
+            The axes. Those of a new figure show themselves in a notebook; pyplot is not used.
+
+        Raises:
+            ConfigError: matplotlib is not installed; it comes with `nanobatch[plot]`.
+        """
+        return plot_comparison(self, ax=ax)
 
     def __str__(self) -> str:
         """Return the tiers as an aligned table, then what to do."""

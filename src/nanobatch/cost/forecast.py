@@ -8,10 +8,13 @@ from math import hypot
 from typing import TYPE_CHECKING
 
 from nanobatch.cost.exact import add_exactly, from_float
+from nanobatch.cost.plots import plot_forecast
 from nanobatch.cost.table import counted, html_table, html_text, show_level, show_usd, text_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from matplotlib.axes import Axes
 
 __all__ = ["Forecast"]
 
@@ -112,6 +115,20 @@ class Forecast:
                 f"{_usd(self.high_usd)} USD ({show_level(self.level)}, rates {rates})"
             )
         return f"{said}. {self.note}".rstrip()
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw expected USD and bounds of every part and of the whole, one below the other.
+
+        Args:
+            ax: Axes to draw on; those of a new figure by default, as in `CostModel.plot`.
+
+        Returns:
+            The axes. Those of a new figure show themselves in a notebook; pyplot is not used.
+
+        Raises:
+            ConfigError: matplotlib is not installed; it comes with `nanobatch[plot]`.
+        """
+        return plot_forecast(self, ax=ax)
 
     def __str__(self) -> str:
         """Return an aligned table, then the same as a sentence."""

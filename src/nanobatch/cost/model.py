@@ -10,6 +10,7 @@ from nanobatch.cost.exact import Number, read_count, read_fraction, to_decimal
 from nanobatch.cost.forecast import Forecast
 from nanobatch.cost.formula import Formula
 from nanobatch.cost.ledger import LedgerTotals
+from nanobatch.cost.plots import plot_model
 from nanobatch.cost.sample import Sample
 from nanobatch.cost.table import CostTable, counted, html_table
 from nanobatch.cost.wording import model_rows, model_text
@@ -18,6 +19,8 @@ from nanobatch.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
     from decimal import Decimal
+
+    from matplotlib.axes import Axes
 
     from nanobatch.cost.estimate import Estimate
     from nanobatch.cost.ledger import LedgerLine
@@ -338,6 +341,34 @@ class CostModel:
     def unknown_usd(self) -> Decimal | None:
         """Worst case of the calls nobody knows the cost of; `None` for rates entered by hand."""
         return None if self._totals is None else self._totals.unknown_usd
+
+    def plot(
+        self, *, against: CostModel | None = None, live: bool = False, ax: Axes | None = None
+    ) -> Axes:
+        """Draw cost per accepted image against the accept rate, with what was measured as a point.
+
+        The curve is what an image costs at other accept rates. The bars of the point are the
+        intervals of `estimate()` and `accept`.
+
+        ```python
+        model.plot()  # the last line of a notebook's cell shows it
+        model.plot().figure.savefig("cost.png")
+        ```
+
+        Args:
+            against: Another model: what it costs is drawn as a line across, and the accept rate
+                from which on this one is cheaper as a line down.
+            live: Whether it is drawn again and again while slots come in; see `estimate`.
+            ax: Axes to draw on; those of a new figure by default. Words beyond the title need a
+                figure that makes room for them: `plt.subplots(layout="constrained")`.
+
+        Returns:
+            The axes. Those of a new figure show themselves in a notebook; pyplot is not used.
+
+        Raises:
+            ConfigError: matplotlib is not installed; it comes with `nanobatch[plot]`.
+        """
+        return plot_model(self, against=against, live=live, ax=ax)
 
     def __repr__(self) -> str:
         """Show the rates, and the counts behind them if there are any."""
