@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 
 def test_the_coverage_study_prints_every_table() -> None:
     finished = subprocess.run(
-        [sys.executable, "-m", "benchmarks.economics.coverage", "--scale", "0.002"],
+        [sys.executable, "-m", "benchmarks.economics.coverage", "--quick", "--scale", "0.04"],
         capture_output=True,
         text=True,
         check=False,

@@ -369,7 +369,7 @@ def test_a_model_without_an_accepted_image_says_so() -> None:
         "No accepted image yet, so no cost per accepted image.\n"
         "accept rate 0.0 % (0.0 to 79.3 %, 95 %, n = 1); "
         "regeneration rate 0.0 % (0.0 to 79.3 %, 95 %, n = 1)\n"
-        "USD 0.0336 confirmed; 1 slots, 1 calls, 0 accepted; fill rate 100.0 % (0 of 0 wanted)"
+        "USD 0.0336 confirmed; 1 slots, 1 calls, 0 accepted"
     )
 
 

@@ -12,8 +12,8 @@ from nanobatch.cost.formula import Formula
 from nanobatch.cost.ledger import LedgerTotals
 from nanobatch.cost.plots import plot_model
 from nanobatch.cost.sample import Sample
-from nanobatch.cost.table import CostTable, counted, html_table
-from nanobatch.cost.wording import model_rows, model_text
+from nanobatch.cost.table import CostTable, html_table
+from nanobatch.cost.wording import forecast_note, model_rows, model_text
 from nanobatch.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -249,15 +249,8 @@ class CostModel:
             high_usd=high,
             is_measured=self._sample.slots is not None,
             level=level,
-            note=self._forecast_note,
+            note=forecast_note(self._sample.slots),
         )
-
-    @property
-    def _forecast_note(self) -> str:
-        slots = self._sample.slots
-        if slots is None:
-            return "The rates were entered by hand and taken as exact: the bounds show luck only."
-        return f"The rates rest on {counted(slots, 'slot')}."
 
     @property
     def _sample(self) -> Sample:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from nanobatch.cost.table import show_level, show_percent, show_usd
+from nanobatch.cost.table import counted, show_level, show_percent, show_usd
 
 if TYPE_CHECKING:
     from decimal import Decimal
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from nanobatch.cost.ledger import LedgerTotals
     from nanobatch.cost.model import CostModel
 
-__all__ = ["model_rows", "model_text"]
+__all__ = ["forecast_note", "model_rows", "model_text"]
 
 
 def model_text(model: CostModel, totals: LedgerTotals | None) -> str:
@@ -38,6 +38,13 @@ def model_rows(model: CostModel, totals: LedgerTotals | None) -> list[tuple[str,
         ("Calls per accepted image", "-" if multiplier is None else f"{multiplier:.2f}"),
     ]
     return rows if totals is None else rows + _basis_rows(totals)
+
+
+def forecast_note(slots: int | None) -> str:
+    """Return what the bounds of a forecast cover."""
+    if slots is None:
+        return "The rates were entered by hand and taken as exact: the bounds show luck only."
+    return f"The rates rest on {counted(slots, 'slot')}."
 
 
 def _cost(model: CostModel) -> str | None:
@@ -72,12 +79,15 @@ def _least(estimate: Estimate | None) -> str:
 
 def _basis_rows(totals: LedgerTotals) -> list[tuple[str, str]]:
     """Return what a ledger's figures rest on, as labels and values."""
+    wanted = [
+        ("Delivered of wanted", f"{totals.delivered:,} of {totals.wanted:,}"),
+        ("Fill rate", show_percent(totals.fill_rate)),
+    ]
     return [
         ("Slots", f"{totals.slots:,}"),
         ("Billed calls", f"{totals.calls:,}"),
         ("Accepted", f"{totals.accepted:,}"),
-        ("Delivered of wanted", f"{totals.delivered:,} of {totals.wanted:,}"),
-        ("Fill rate", show_percent(totals.fill_rate)),
+        *(wanted if totals.wanted else ()),  # the lines of one tier want nothing
         ("Confirmed USD", show_usd(totals.spend_usd)),
         ("Unknown USD, at most", show_usd(totals.unknown_usd)),
     ]
@@ -88,9 +98,13 @@ def _basis_sentence(totals: LedgerTotals) -> str:
     unknown = (
         f" and at most USD {show_usd(totals.unknown_usd)} unknown" if totals.unknown_usd else ""
     )
+    wanted = (
+        f"; fill rate {show_percent(totals.fill_rate)} "
+        f"({totals.delivered:,} of {totals.wanted:,} wanted)"
+        if totals.wanted
+        else ""
+    )
     return (
         f"USD {show_usd(totals.spend_usd)} confirmed{unknown}; {totals.slots:,} slots, "
-        f"{totals.calls:,} calls, {totals.accepted:,} accepted; "
-        f"fill rate {show_percent(totals.fill_rate)} "
-        f"({totals.delivered:,} of {totals.wanted:,} wanted)"
+        f"{totals.calls:,} calls, {totals.accepted:,} accepted{wanted}"
     )
