@@ -182,6 +182,19 @@ async def test_drafts_that_pass_are_a_measurement_although_none_is_accepted(tmp_
     assert "the rates of the 20 slots in this checkpoint" in forecast.parts[0].note
 
 
+async def test_candidates_are_a_measurement_for_drafts_which_the_same_filters_judge(
+    tmp_path: Path,
+) -> None:
+    async with simulator(answer=_every_third_is_blank) as server:
+        pipeline = pipeline_on(server, tmp_path, stop=_once())
+        await pipeline.run(_numbered(30, route=Route.LITE))
+
+        forecast = pipeline.forecast([Job(id="new", prompt="9", want=2, route=Route.FINISH)])
+
+    assert "lite, drafts: the rates of the 30 slots in this checkpoint" in forecast.note
+    assert "quality, finishes: assumed are 90 %" in forecast.note
+
+
 async def test_a_forecast_is_never_above_what_the_budget_has_left(tmp_path: Path) -> None:
     async with simulator() as server:
         result = await pipeline_on(server, tmp_path).run(_numbered(25, route=Route.LITE))

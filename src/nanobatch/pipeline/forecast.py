@@ -20,7 +20,7 @@ from nanobatch.policy import Router
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from nanobatch.checkpoint import CheckpointReader
+    from nanobatch.checkpoint import CheckpointReader, StageFigures
     from nanobatch.job import Job
     from nanobatch.models import Model, ModelRegistry
     from nanobatch.pipeline.basis import Basis
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast"]
 
+_TWIN = {Stage.DRAFT: Stage.CANDIDATE, Stage.CANDIDATE: Stage.DRAFT}
 _STAGES = {Stage.DRAFT: "drafts", Stage.CANDIDATE: "accepted as it is", Stage.FINISH: "finishes"}
 
 
@@ -153,9 +154,15 @@ class _Parts:
             _name(stage, tier),
             tier,
             self._registry.rates_of(self._options.plan.models[tier]),
-            self._figures.get((stage, tier)),
+            self._measured(stage, tier),
             today=self._today,
         )
+
+    def _measured(self, stage: Stage, tier: Tier) -> StageFigures | None:
+        """Return what is measured of a stage; the same filters judge drafts and candidates."""
+        own = self._figures.get((stage, tier))
+        twin = self._figures.get((_TWIN[stage], tier)) if stage in _TWIN else None
+        return max((own, twin), key=lambda figures: figures.slots if figures else 0)
 
     def forecasts(self, *, counted_per_estimated: Fraction) -> list[Forecast]:
         """Return the forecast of each part, in the order of the work."""
