@@ -8,6 +8,7 @@ import pytest
 
 from nanobatch import (
     Budget,
+    Candidate,
     Checkpoint,
     ConfigError,
     Ended,
@@ -223,6 +224,30 @@ async def test_rates_are_of_the_model_and_the_filters_of_today(tmp_path: Path) -
     assert calibration.tiers[Tier.LITE].slots == 9
     lite = calibration.rates["lite"]
     assert (float(lite.accept), lite.slots) == (1.0, 4)
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_a_calibration_that_left_nothing_undone_is_complete(
+    tmp_path: Path, *, hurry: bool
+) -> None:
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, hurry=hurry, filters=[])
+        calibration = await pipeline.calibrate(_jobs(5), images=5)
+
+    assert calibration.result.all_read
+    assert calibration.result.fill_rate == 1
+    assert calibration.result.ended is Ended.COMPLETE
+
+
+async def test_an_image_that_no_filter_could_judge_has_used_its_slot(tmp_path: Path) -> None:
+    def fails(_: Candidate) -> bool:
+        raise ValueError("out of order")
+
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, filters=[fails])
+        await pipeline.calibrate([Job(id="many", prompt="1", want=9, route=Route.LITE)], images=6)
+
+    assert server.bill.images == 6
 
 
 async def test_the_budget_ends_a_calibration_as_it_ends_a_run(tmp_path: Path) -> None:
