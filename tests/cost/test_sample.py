@@ -350,6 +350,10 @@ def test_what_is_accepted_at_once_at_one_price_is_certain() -> None:
     assert forecast.low_usd == forecast.expected_usd == forecast.high_usd == 2
 
 
+def test_a_ledger_without_slots_has_measured_nothing() -> None:
+    assert not CostModel.from_ledger([]).forecast(5).is_measured
+
+
 def test_no_images_cost_nothing() -> None:
     for model in (noisy(), flat(50, 0), CostModel.from_ledger([])):
         forecast = model.forecast([])

@@ -16,6 +16,7 @@ import pytest
 from nanobatch import Checkpoint, CheckpointError, JobChangedError
 from nanobatch.checkpoint.changes import NewFailure
 from nanobatch.cost import Outcome
+from nanobatch.models import Tier
 from tests.checkpoint.story import Story, abandon, job
 from tests.fuzz.mutator import Campaign
 
@@ -122,13 +123,20 @@ def _questions(checkpoint: CheckpointReader, root: Path) -> Iterator[Callable[[]
         yield partial(_all, rows)
     yield checkpoint.cost_model
     yield partial(checkpoint.cost_model, tier="lite", tag="x")
-    yield checkpoint.stages
+    yield lambda: _learn(checkpoint)
     yield checkpoint.tags
     yield lambda: checkpoint.spend
     yield lambda: checkpoint.job("fox")
     yield lambda: checkpoint.count_since(1)
     yield checkpoint.last_numbers
     yield lambda: checkpoint.export(root / "manifest.jsonl")
+
+
+def _learn(checkpoint: CheckpointReader) -> None:
+    models = {Tier.LITE: "m"}
+    era = checkpoint.era(filters="f", prices="p", model_ids=models)
+    checkpoint.stages(era)
+    checkpoint.experience(era)
 
 
 def _all(rows: Callable[[], Iterator[Any]]) -> list[Any]:

@@ -8,6 +8,7 @@ import pytest
 
 from nanobatch import (
     Budget,
+    Candidate,
     Checkpoint,
     ConfigError,
     Ended,
@@ -182,6 +183,71 @@ async def test_a_tier_without_an_accepted_image_has_no_rates_to_save(tmp_path: P
 
     assert calibration.rates == {}
     assert "0.0 % (0.0 to 32.4 %" in str(calibration)  # Wilson, 0 of 8
+
+
+async def test_rates_are_those_that_pass_so_that_best_of_is_not_paid_twice(tmp_path: Path) -> None:
+    jobs = [Job(id=f"j{n}", prompt=f"{n} dunes", best_of=2, route=Route.LITE) for n in range(15)]
+    new = [Job(id="new", prompt="1 dunes", want=100, best_of=2, route=Route.LITE)]
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path / "a", filters=[])
+        calibration = await pipeline.calibrate(jobs, images=30)
+        registry = ModelRegistry.builtin().save_rates(
+            calibration.rates, tmp_path / "nanobatch.toml"
+        )
+        saved = pipeline_on(server, tmp_path / "b", registry=registry).forecast(new)
+
+    assert calibration.tiers[Tier.LITE].accept_rate == Decimal("0.5")  # one of two is picked
+    assert calibration.rates["lite"].accept == 1  # both passed
+    per_call = Fraction(saved.expected_usd) / 200
+    assert float(per_call) == pytest.approx(0.0341, rel=0.01)
+
+
+async def test_drafts_that_pass_are_rates_too(tmp_path: Path) -> None:
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, filters=[])
+        calibration = await pipeline.calibrate(_jobs(10, Route.FINISH), images=20)
+
+    rates = calibration.rates
+    assert {name: (float(one.accept), one.slots) for name, one in rates.items()} == {
+        "lite": (1.0, 10),
+        PRO: (1.0, 10),
+    }
+
+
+async def test_rates_are_of_the_model_and_the_filters_of_today(tmp_path: Path) -> None:
+    async with simulator(answer=lambda call: answers.image("blank")) as server:
+        await pipeline_on(server, tmp_path, stop=StopRule.want_times(1)).run(_jobs(5))
+        calibration = await pipeline_on(server, tmp_path, filters=[]).calibrate(
+            _jobs(4, start=10), images=4
+        )
+
+    assert calibration.tiers[Tier.LITE].slots == 9
+    lite = calibration.rates["lite"]
+    assert (float(lite.accept), lite.slots) == (1.0, 4)
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+async def test_a_calibration_that_left_nothing_undone_is_complete(
+    tmp_path: Path, *, hurry: bool
+) -> None:
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, hurry=hurry, filters=[])
+        calibration = await pipeline.calibrate(_jobs(5), images=5)
+
+    assert calibration.result.all_read
+    assert calibration.result.fill_rate == 1
+    assert calibration.result.ended is Ended.COMPLETE
+
+
+async def test_an_image_that_no_filter_could_judge_has_used_its_slot(tmp_path: Path) -> None:
+    def fails(_: Candidate) -> bool:
+        raise ValueError("out of order")
+
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, filters=[fails])
+        await pipeline.calibrate([Job(id="many", prompt="1", want=9, route=Route.LITE)], images=6)
+
+    assert server.bill.images == 6
 
 
 async def test_the_budget_ends_a_calibration_as_it_ends_a_run(tmp_path: Path) -> None:

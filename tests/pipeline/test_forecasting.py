@@ -3,6 +3,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from math import hypot
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -20,6 +21,7 @@ from nanobatch import (
     Route,
     StopRule,
     TwoTierPipeline,
+    filters,
 )
 from nanobatch.cost.exact import to_decimal
 from nanobatch.simulator import answers
@@ -204,6 +206,9 @@ async def test_a_forecast_is_never_above_what_the_budget_has_left(tmp_path: Path
         forecast = pipeline.forecast(_numbered(100, route=Route.LITE))
 
     assert (forecast.expected_usd, forecast.high_usd) == (Decimal("0.10"), Decimal("0.10"))
+    assert (
+        "The budget leaves 0.1000 USD and may not suffice (about 2.56, up to" in forecast.note
+    )  # 75 x 0.0341
 
 
 async def test_a_job_that_is_over_for_good_is_not_forecast(tmp_path: Path) -> None:
@@ -266,6 +271,61 @@ def test_nothing_to_do_costs_nothing(tmp_path: Path) -> None:
 
     assert forecast.images == 0
     assert forecast.low_usd == forecast.high_usd == 0
+
+
+async def test_what_other_filters_judged_or_another_model_drew_is_no_measurement(
+    tmp_path: Path,
+) -> None:
+    new = [Job(id="new", prompt="9 dunes", route=Route.LITE)]
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, quality=None, filters=[filters.MinBytes(1)])
+        await pipeline.run(_numbered(25))
+
+        same = pipeline.forecast(new)
+        stricter = pipeline_on(server, tmp_path, filters=[filters.MinBytes(2)]).forecast(new)
+        other = pipeline_on(server, tmp_path, lite=PRO, filters=[filters.MinBytes(1)]).forecast(new)
+
+    assert [one.is_measured for one in (same, stricter, other)] == [True, False, False]
+    assert "the rates of the 25 slots" in same.note
+    assert "assumed are 70 %" in stricter.note
+    assert "assumed are 70 %" in other.note
+
+
+async def test_jobs_on_auto_are_forecast_on_the_tier_a_run_would_choose_now(
+    tmp_path: Path,
+) -> None:
+    def lite_is_blank(call: Call) -> Answer | None:
+        return None if call.model == PRO else answers.image("blank")
+
+    async with simulator(answer=lite_is_blank) as server:
+        pipeline = pipeline_on(server, tmp_path, concurrency=2)
+        before = pipeline.forecast(_numbered(30))
+        result = await pipeline.run(_numbered(30))
+        after = pipeline.forecast([Job(id="new", prompt="9 dunes")])
+
+    assert result.delivered == 30  # every one of them drawn on the quality tier in the end
+    assert "lite, accepted as it is" in before.note
+    assert "quality, accepted as it is: the rates of the 30 slots" in after.note
+
+
+def test_parts_that_rest_on_the_same_rates_are_wrong_together(tmp_path: Path) -> None:
+    registry = ModelRegistry.builtin().save_rates({"lite": RATES}, tmp_path / "nanobatch.toml")
+    pipeline = _pipeline(tmp_path, registry=registry, quality="quality", finish_fallback=True)
+    jobs = [
+        Job(id="plain", prompt="x", want=200, route=Route.LITE),
+        Job(id="finished", prompt="x", want=200, route=Route.FINISH),
+    ]
+
+    whole = pipeline.forecast(jobs)
+
+    drafts, plain, finishes = whole.parts
+    above = float(drafts.high_usd - drafts.expected_usd + plain.high_usd - plain.expected_usd)
+    below = float(drafts.expected_usd - drafts.low_usd + plain.expected_usd - plain.low_usd)
+    rest_above = float(finishes.high_usd - finishes.expected_usd)
+    rest_below = float(finishes.expected_usd - finishes.low_usd)
+    assert float(whole.high_usd - whole.expected_usd) == pytest.approx(hypot(above, rest_above))
+    assert float(whole.expected_usd - whole.low_usd) == pytest.approx(hypot(below, rest_below))
+    assert whole.images == 400
 
 
 def _ledger(folder: Path) -> list[LedgerLine]:

@@ -16,13 +16,29 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint.changes import NewSlot
     from nanobatch.checkpoint.take import JobEntry
 
-__all__ = ["PASSED", "Era", "Experience", "SlotSums", "begin_era", "changed_jobs", "experience"]
+__all__ = [
+    "OF_ERA",
+    "PASSED",
+    "Era",
+    "Experience",
+    "SlotSums",
+    "begin_era",
+    "changed_jobs",
+    "era_now",
+    "experience",
+]
+
+_JUDGED, _PRICED = "judged_since", "priced_since"
 
 PASSED = "('passed', 'picked', 'accepted', 'unpicked', 'spent')"
 """States of slots whose candidate passed, for SQL."""
 
-_COUNTED = """s.number >= :judged_from AND s.stage = 'candidate' AND s.billed > 0
-    AND s.state != 'open' AND s.model_id = CASE s.tier WHEN 'lite' THEN :lite ELSE :quality END"""
+OF_ERA = (
+    "s.number >= :judged_from AND s.model_id = CASE s.tier WHEN 'lite' THEN :lite ELSE :quality END"
+)
+"""Says of a slot whether an era covers it, for SQL; its values are `Era.values`."""
+
+_COUNTED = f"{OF_ERA} AND s.stage = 'candidate' AND s.billed > 0 AND s.state != 'open'"
 
 # Unknown money, even if it was settled since, says nothing about what a slot costs.
 _DOUBTFUL = "SELECT slot FROM ledger WHERE unknown_nano != 0 AND {its_lines}"
@@ -57,6 +73,16 @@ class Era:
     def covers(self, slot: NewSlot) -> bool:
         """Return whether what a slot comes to says something about today."""
         return slot.number >= self.judged_from and slot.model_id == self.model_ids.get(slot.tier)
+
+    @property
+    def values(self) -> dict[str, object]:
+        """What queries call it."""
+        return {
+            "judged_from": self.judged_from,
+            "priced_from": self.priced_from,
+            "lite": self.model_ids.get(Tier.LITE, ""),
+            "quality": self.model_ids.get(Tier.QUALITY, ""),
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +119,30 @@ def begin_era(
         prices: What identifies today's prices; a change makes all earlier bills void.
         model_ids: The models of today.
     """
+    era = era_now(db, filters=filters, prices=prices, model_ids=model_ids)
+    for key, identity, slot in (
+        (_JUDGED, filters, era.judged_from),
+        (_PRICED, prices, era.priced_from),
+    ):
+        value = json.dumps({"identity": identity, "slot": slot})
+        db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
+    return era
+
+
+def era_now(
+    db: sqlite3.Connection, *, filters: str, prices: str, model_ids: Mapping[Tier, str]
+) -> Era:
+    """Return what would count in a run that begins now, and write nothing down.
+
+    Args:
+        db: A connection, reading is enough.
+        filters: As `begin_era`.
+        prices: As `begin_era`.
+        model_ids: As `begin_era`.
+    """
     return Era(
-        judged_from=_since(db, "judged_since", filters),
-        priced_from=_since(db, "priced_since", prices),
+        judged_from=_since(db, _JUDGED, filters),
+        priced_from=_since(db, _PRICED, prices),
         model_ids=model_ids,
     )
 
@@ -108,13 +155,7 @@ def experience(db: sqlite3.Connection, era: Era, *, job: int | None = None) -> E
     Raises:
         CheckpointError: Somebody edited the rows, and they make no sense.
     """
-    values = {
-        "job": job,
-        "judged_from": era.judged_from,
-        "priced_from": era.priced_from,
-        "lite": era.model_ids.get(Tier.LITE, ""),
-        "quality": era.model_ids.get(Tier.QUALITY, ""),
-    }
+    values = {**era.values, "job": job}
     its_slots, its_lines = ("true", "true") if job is None else ("s.job = :job", "job = :job")
     sums, usd = (
         db.execute(query.format(its_slots=its_slots, its_lines=its_lines), values).fetchall()
@@ -158,7 +199,4 @@ def _since(db: sqlite3.Connection, key: str, identity: str) -> int:
         known = json.loads(row[0])
         if known["identity"] == identity:
             return int(known["slot"])
-    slot = int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM slots").fetchone()[0])
-    value = json.dumps({"identity": identity, "slot": slot})
-    db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
-    return slot
+    return int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM slots").fetchone()[0])

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, TypeVar
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.files import ImageFiles
+from nanobatch.checkpoint.lessons import Era, Experience, era_now, experience
 from nanobatch.checkpoint.records import Moment, StageFigures
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
@@ -44,7 +46,7 @@ from nanobatch.models.money import usd_of_nano
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator, Mapping
     from types import TracebackType
 
     from nanobatch.candidate import AcceptedImage
@@ -211,9 +213,25 @@ class CheckpointReader:
         accepted, is_final = rows[0] if rows else (0, False)
         return 0 if is_final else max(0, job.want - accepted)
 
-    def stages(self) -> dict[tuple[Stage, Tier], StageFigures]:
-        """Return what the slots of each stage on each tier came to."""
-        money = {row[:2]: row[2:] for row in self._rows(STAGE_MONEY)}
+    def era(self, *, filters: str, prices: str, model_ids: Mapping[Tier, str]) -> Era:
+        """Return which slots would say something in a run that begins now.
+
+        Args:
+            filters: What identifies today's filters.
+            prices: What identifies today's prices.
+            model_ids: The models of today.
+        """
+        with self._reading_rows():
+            return era_now(self._connection(), filters=filters, prices=prices, model_ids=model_ids)
+
+    def experience(self, era: Era) -> Experience:
+        """Return what the candidate slots of an era came to."""
+        with self._reading_rows():
+            return experience(self._connection(), era)
+
+    def stages(self, era: Era) -> dict[tuple[Stage, Tier], StageFigures]:
+        """Return what the slots of an era came to, by stage and tier."""
+        money = {row[:2]: row[2:] for row in self._rows(STAGE_MONEY, era.values)}
         with row_errors(self.root):
             return {
                 (Stage(stage), Tier(tier)): StageFigures(
@@ -224,7 +242,7 @@ class CheckpointReader:
                     counted_calls=counted,
                     other_usd=usd_of_nano(other_nano),
                 )
-                for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS)
+                for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS, era.values)
                 for counted, tokens, other_nano in [money.get((stage, tier), (0, 0, 0))]
             }
 
@@ -374,7 +392,14 @@ class CheckpointReader:
                 return
             last = page[-1][0]
 
-    def _rows(self, query: str, values: tuple[object, ...] = ()) -> list[Row]:
+    @contextmanager
+    def _reading_rows(self) -> Generator[None]:
+        """Say in a sentence what is wrong with the database or its rows."""
+        what = f"The checkpoint {self.root} could not be read"
+        with database_errors(self.root, what), row_errors(self.root):
+            yield
+
+    def _rows(self, query: str, values: tuple[object, ...] | dict[str, object] = ()) -> list[Row]:
         """Return all rows of a query at once, so that no transaction stays open."""
         with database_errors(self.root, f"The checkpoint {self.root} could not be read"):
             return self._connection().execute(query, values).fetchall()

@@ -229,7 +229,7 @@ class RepairReport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageFigures:
-    """What the judged slots of one stage on one tier came to, over all runs."""
+    """What the judged slots of one stage on one tier came to, under today's filters and model."""
 
     slots: int
     """Judged slots with at least one billed call."""

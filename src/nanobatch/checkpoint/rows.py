@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from nanobatch.candidate import AcceptedImage
+from nanobatch.checkpoint.lessons import OF_ERA, PASSED
 from nanobatch.checkpoint.records import (
     CandidateRecord,
     CandidateState,
@@ -133,18 +134,18 @@ SELECT number, id, status, want, reason,
 FROM jobs j WHERE number > ? AND {where} ORDER BY number LIMIT ?
 """
 
-# By stage and tier: judged slots, their billed calls, and how many of them passed.
-STAGE_SLOTS = """
-SELECT stage, tier, count(*), sum(billed), sum(state != 'rejected') FROM slots
-WHERE billed > 0 AND state NOT IN ('open', 'void') GROUP BY stage, tier
-"""
+# By stage and tier: judged slots of an era, their billed calls, and how many of them passed.
+STAGE_SLOTS = f"""
+SELECT stage, tier, count(*), sum(billed), sum(state IN {PASSED}) FROM slots s
+WHERE billed > 0 AND state NOT IN ('open', 'void') AND {OF_ERA} GROUP BY stage, tier
+"""  # noqa: S608 - our own words
 
 # By stage and tier: calls whose text tokens are known, the tokens, and what judging cost.
-STAGE_MONEY = """
+STAGE_MONEY = f"""
 SELECT s.stage, s.tier, count(l.text_tokens), coalesce(sum(l.text_tokens), 0),
     coalesce(sum(l.usd_nano) FILTER (WHERE l.kind = 'judge'), 0)
-FROM ledger l JOIN slots s ON s.number = l.slot GROUP BY s.stage, s.tier
-"""
+FROM ledger l JOIN slots s ON s.number = l.slot WHERE {OF_ERA} GROUP BY s.stage, s.tier
+"""  # noqa: S608 - our own words
 
 # Per call: its settling lines (a settlement by hand takes unknown money away), and its money.
 CALL_MONEY = """

@@ -94,9 +94,17 @@ class Forecast:
         )
 
     def capped(self, limit_usd: Decimal) -> Forecast:
-        """Return the same with no amount above `limit_usd`; its parts stay as they are."""
+        """Return the same with no amount above `limit_usd`; its parts stay as they are.
+
+        If that changes an amount, the note says that the money may end before the images are made.
+        """
+        if self.high_usd <= limit_usd:
+            return self
+        about = f"about {_usd(self.expected_usd)}, up to {_usd(self.high_usd)}"
+        budget = f"The budget leaves {_usd(limit_usd)} USD and may not suffice ({about} USD)."
         return replace(
             self,
+            note=f"{budget} {self.note}".rstrip(),
             low_usd=min(self.low_usd, limit_usd),
             expected_usd=min(self.expected_usd, limit_usd),
             high_usd=min(self.high_usd, limit_usd),

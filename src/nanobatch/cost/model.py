@@ -247,7 +247,7 @@ class CostModel:
             low_usd=low,
             expected_usd=expected,
             high_usd=high,
-            is_measured=self._sample.slots is not None,
+            is_measured=bool(self._sample.slots),
             level=level,
             note=forecast_note(self._sample.slots),
         )

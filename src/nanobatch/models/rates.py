@@ -17,7 +17,7 @@ class MeasuredRates:
     """Accept and regeneration rate of a role or model, from a `[rates]` table of the config."""
 
     accept: Decimal
-    """Accepted slots per slot, in (0, 1]."""
+    """Slots that pass per slot, in (0, 1]; of jobs with `best_of` = n only one in n is accepted."""
 
     regenerate: Decimal
     """Billed calls per slot beyond the first, >= 0, unbounded."""

@@ -121,7 +121,8 @@ class ModelRegistry:
 
         Args:
             rates: Rates by role or model id: what `calibrate` returns as `rates`, or cost models
-                of a ledger.
+                of a ledger. A cost model counts accepted images, so of jobs with `best_of` above 1
+                it says less than passes: take those of `calibrate`.
             path: The file, created if missing; by default the one this registry was loaded from.
             measured_on: Day of cost models that are saved; today in UTC if not given.
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 from nanobatch.cost import compare
 from nanobatch.cost.table import html_table, html_text, text_table
 from nanobatch.models import MeasuredRates, Tier
+from nanobatch.pipeline.learning import era_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,23 +46,13 @@ class Calibration:
     tags: Mapping[tuple[Tier, str], CostModel]
     """The same by tier and tag of the jobs."""
 
-    names: Mapping[Tier, str]
-    """Under which name the rates of a tier are saved: a role of its model, or its id."""
+    rates: Mapping[str, MeasuredRates]
+    """The rates for `ModelRegistry.save_rates`, by a role of the tier's model or else by its id.
 
-    @property
-    def rates(self) -> dict[str, MeasuredRates]:
-        """The rates for `ModelRegistry.save_rates`, of every tier that has an accepted image."""
-        today = datetime.now(UTC).date()
-        return {
-            self.names[tier]: MeasuredRates(
-                accept=cost.accept_rate,
-                regenerate=cost.regeneration_rate,
-                slots=cost.slots,
-                measured_on=today,
-            )
-            for tier, cost in self.tiers.items()
-            if cost.slots and cost.accepted
-        }
+    Their `accept` is the share of slots that pass, drafts included, which is what forecasts start
+    from: of jobs with `best_of` = 2, twice as many pass as are accepted. They are of every tier of
+    which something passed, and only of slots under today's model and filters.
+    """
 
     @property
     def comparison(self) -> Comparison | None:
@@ -111,5 +103,24 @@ def calibration_of(
         result=result,
         tiers={tier: cost for tier, cost in tiers.items() if cost.slots},
         tags={key: cost for key, cost in tags.items() if cost.slots},
-        names={tier: registry.name_of(model) for tier, model in plan.models.items()},
+        rates=_rates(checkpoint, plan, registry),
     )
+
+
+def _rates(
+    checkpoint: CheckpointReader, plan: Plan, registry: ModelRegistry
+) -> dict[str, MeasuredRates]:
+    """Return how many slots of each tier passed, over its stages."""
+    stages = checkpoint.stages(era_of(plan, checkpoint))
+    rates: dict[str, MeasuredRates] = {}
+    for tier, model in plan.models.items():
+        figures = [one for (_, of), one in stages.items() if of is tier]
+        slots, passed = (sum(one.slots for one in figures), sum(one.passed for one in figures))
+        if passed:
+            rates[registry.name_of(model)] = MeasuredRates(
+                accept=Decimal(passed) / slots,
+                regenerate=Decimal(sum(one.calls for one in figures)) / slots - 1,
+                slots=slots,
+                measured_on=datetime.now(UTC).date(),
+            )
+    return rates

@@ -151,7 +151,7 @@ class SlotEnder:
         await self._filter_failed(job, error, slot=row.number, model_id=row.model_id)
         job.held[row.stage] += 1
         job.held_reason = f"{error} The image waits in staging and is judged by the next run."
-        self._land(slot, is_billed=False)
+        self._land(slot, is_billed=False, is_held=True)
 
     async def _filter_failed(
         self, job: JobProgress, error: FilterFailed, *, slot: int, model_id: str
@@ -176,7 +176,14 @@ class SlotEnder:
                 )
             )
 
-    def _land(self, slot: WalkedSlot, *, is_billed: bool, is_passed: bool = False) -> None:
+    def _land(
+        self,
+        slot: WalkedSlot,
+        *,
+        is_billed: bool,
+        is_passed: bool = False,
+        is_held: bool = False,
+    ) -> None:
         row = slot.row
         usd_nano = self._bills.close(row.number)
         slot.job.land(
@@ -184,6 +191,7 @@ class SlotEnder:
             row.tier,
             is_billed=is_billed,
             is_passed=is_passed,
+            is_held=is_held,
             usd_nano=usd_nano if row.number >= self._era.priced_from else None,
             teaches=self._era.covers(row),
         )

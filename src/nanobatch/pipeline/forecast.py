@@ -6,14 +6,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
 from fractions import Fraction
+from functools import reduce
 from math import ceil
 from typing import TYPE_CHECKING
 
 from nanobatch.cost import CostModel, Forecast, Stage
-from nanobatch.cost.exact import to_decimal
+from nanobatch.cost.exact import add_exactly, to_decimal
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.model import INPUT_IMAGE_TOKENS
 from nanobatch.pipeline.basis import basis_of
+from nanobatch.pipeline.learning import era_of, evidence_of
 from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
 from nanobatch.policy import Router
 
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
 
     from nanobatch.checkpoint import CheckpointReader, StageFigures
     from nanobatch.job import Job
-    from nanobatch.models import Model, ModelRegistry
+    from nanobatch.models import MeasuredRates, Model, ModelRegistry
     from nanobatch.pipeline.basis import Basis
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.plan import Draw
@@ -66,7 +68,7 @@ def forecast(
         parts.add(job, job.want if checkpoint is None else checkpoint.still_wanted(job))
     ratio = parts.counted_per_estimated()
     found = parts.forecasts(counted_per_estimated=Fraction(1) if ratio is None else ratio)
-    whole = found[0] if len(found) == 1 else Forecast.sum(found, images=parts.images)
+    whole = _sum(found, images=parts.images)
     tokens = "estimated" if ratio is None else "counted"
     whole = replace(whole, note=f"{whole.note} Prompt tokens are {tokens}.".lstrip())
     limit = options.budget.usd
@@ -74,6 +76,26 @@ def forecast(
         return whole
     spent = Decimal(0) if checkpoint is None else checkpoint.spend.worst_case_usd
     return whole.capped(max(Decimal(0), limit - spent))
+
+
+def _sum(found: list[tuple[MeasuredRates, Forecast]], *, images: int) -> Forecast:
+    """Add up parts; those that rest on the same rates are wrong together, so their bounds add."""
+    parts = tuple(part for _, part in found)
+    if len(parts) == 1:
+        return parts[0]
+    by_rates: dict[MeasuredRates, list[Forecast]] = {}
+    for rates, part in found:
+        by_rates.setdefault(rates, []).append(part)
+    groups = [
+        replace(
+            Forecast.sum(group),
+            low_usd=reduce(add_exactly, (part.low_usd for part in group)),
+            high_usd=reduce(add_exactly, (part.high_usd for part in group)),
+        )
+        for group in by_rates.values()
+    ]
+    note = " ".join(dict.fromkeys(part.note for part in parts))
+    return replace(Forecast.sum(groups, images=images), parts=parts, note=note)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -125,7 +147,12 @@ class _Parts:
         self._options = options
         self._registry = registry
         self._router = Router(options.plan.priors)
-        self._figures = {} if checkpoint is None else checkpoint.stages()
+        self._figures: dict[tuple[Stage, Tier], StageFigures] = {}
+        if checkpoint is not None:  # known is what a run would know
+            era = era_of(options.plan, checkpoint)
+            self._figures = checkpoint.stages(era)
+            for piece in evidence_of(checkpoint.experience(era), options.plan):
+                self._router.learn(piece)
         self._today = datetime.now(UTC).date()
         self._parts: dict[tuple[Stage, Tier], _Part] = {}
         self.images = 0
@@ -164,9 +191,9 @@ class _Parts:
         twin = self._figures.get((_TWIN[stage], tier)) if stage in _TWIN else None
         return max((own, twin), key=lambda figures: figures.slots if figures else 0)
 
-    def forecasts(self, *, counted_per_estimated: Fraction) -> list[Forecast]:
-        """Return the forecast of each part, in the order of the work."""
-        found: list[Forecast] = []
+    def forecasts(self, *, counted_per_estimated: Fraction) -> list[tuple[MeasuredRates, Forecast]]:
+        """Return the forecast of each part with the rates it rests on, in the order of the work."""
+        found: list[tuple[MeasuredRates, Forecast]] = []
         for (stage, tier), part in sorted(self._parts.items(), key=_order):
             basis = self._basis(stage, tier)
             usd_per_call = part.usd_per_call(
@@ -178,14 +205,13 @@ class _Parts:
                 usd_per_call=to_decimal(usd_per_call),
                 usd_other_per_slot=basis.usd_other_per_slot,
             )
-            found.append(
-                replace(
-                    cost.forecast(ceil(part.images)),
-                    name=_name(stage, tier),
-                    is_measured=basis.is_measured,
-                    note=basis.source,
-                )
+            named = replace(
+                cost.forecast(ceil(part.images)),
+                name=_name(stage, tier),
+                is_measured=basis.is_measured,
+                note=basis.source,
             )
+            found.append((basis.rates, named))
         return found
 
     def counted_per_estimated(self) -> Fraction | None:

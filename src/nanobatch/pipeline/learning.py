@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from nanobatch.checkpoint import JobEntry, Store, TakenJob
+    from nanobatch.checkpoint import CheckpointReader, JobEntry, Store, TakenJob
     from nanobatch.checkpoint.lessons import Era, Experience
     from nanobatch.pipeline.plan import Plan
     from nanobatch.policy import Router
 
-__all__ = ["Learning", "learn_from_earlier_runs"]
+__all__ = ["Learning", "era_of", "evidence_of", "learn_from_earlier_runs"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,10 @@ class Learning:
 
         before, taken, after = await self.store.commit(change)
         for one in before:
-            for piece in _evidence_of(one, self.plan):
+            for piece in evidence_of(one, self.plan):
                 self.router.unlearn(piece)
         for one in after:
-            for piece in _evidence_of(one, self.plan):
+            for piece in evidence_of(one, self.plan):
                 self.router.learn(piece)
         return taken
 
@@ -70,17 +70,25 @@ async def learn_from_earlier_runs(router: Router, plan: Plan, store: Store) -> L
             db,
             filters=plan.filters_key(),
             prices=plan.prices_key(),
-            model_ids={tier: model.id for tier, model in plan.models.items()},
+            model_ids=plan.model_ids,
         )
         return era, experience(db, era)
 
     era, earlier = await store.commit(change)
-    for piece in _evidence_of(earlier, plan):
+    for piece in evidence_of(earlier, plan):
         router.learn(piece)
     return Learning(router=router, plan=plan, store=store, era=era)
 
 
-def _evidence_of(known: Experience, plan: Plan) -> Iterator[Lesson | SlotsBill]:
+def era_of(plan: Plan, checkpoint: CheckpointReader) -> Era:
+    """Return which slots of a checkpoint would say something in a run that begins now."""
+    return checkpoint.era(
+        filters=plan.filters_key(), prices=plan.prices_key(), model_ids=plan.model_ids
+    )
+
+
+def evidence_of(known: Experience, plan: Plan) -> Iterator[Lesson | SlotsBill]:
+    """Yield what a router learns from the slots of a checkpoint, or of one job."""
     for sums in known.sums:
         yield Lesson(tag=sums.tag, tier=sums.tier, slots=sums.slots, passed=sums.passed)
     for tier in Tier:

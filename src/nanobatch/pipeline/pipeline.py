@@ -288,7 +288,9 @@ class TwoTierPipeline:
         """Return what the jobs may cost beyond what the checkpoint already has; spends nothing.
 
         It takes the rates of this checkpoint or of the config, whichever rest on more slots, and
-        assumed ones, with wide bounds, where nothing was measured. Up to 20 prompts are counted
+        assumed ones, with wide bounds, where nothing was measured. Slots that other filters judged
+        or another model drew do not count. Jobs on the route `auto` are taken to be drawn on the
+        tier that it would choose for them now. Up to 20 prompts are counted
         by the provider, free of charge, within five seconds. Where that cannot be, tokens are
         estimated: no key, no network, a backend that is open, or an event loop that runs in this
         thread (there, `await anyio.to_thread.run_sync(pipeline.forecast, jobs)` counts too).

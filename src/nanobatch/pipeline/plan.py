@@ -82,6 +82,11 @@ class Plan:
     """What the config says was measured of the models, by tier."""
 
     @property
+    def model_ids(self) -> dict[Tier, str]:
+        """The ids of the models by tier."""
+        return {tier: model.id for tier, model in self.models.items()}
+
+    @property
     def all_filters(self) -> tuple[AnyFilter, ...]:
         """Every filter once, those of the finish too."""
         further = [one for one in self.finish_filters if all(one is not f for f in self.filters)]
@@ -163,7 +168,7 @@ class Plan:
         """Return what starts a new allowance of slots when it changes."""
         facts = {
             "route": self.route(job),
-            "models": {tier: model.id for tier, model in self.models.items()},
+            "models": self.model_ids,
             "filters": [fingerprint(one) for one in self.filters],
             "finish_filters": [fingerprint(one) for one in self.finish_filters],
         }

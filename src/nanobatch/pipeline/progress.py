@@ -114,6 +114,8 @@ class JobProgress:
     held_reason: str = ""
     lacks_model: bool = False
     """Whether it waits for a tier that is gone."""
+    lacks_slots: bool = False
+    """Whether it waits for a slot that the run may not begin."""
     has_one_finish: bool = False
     """Whether a rejected finish ends it: a person chose the draft, so no other is drawn."""
 
@@ -208,7 +210,7 @@ class JobProgress:
 
     def extra_step(self, gone: frozenset[Tier]) -> DrawStep | None:
         """Return a candidate beyond what the job needs and count it as in flight."""
-        return self._draw(Stage.CANDIDATE, gone)
+        return self._draw(Stage.CANDIDATE, gone) if self.quota.has_room() else None
 
     def keep(self, candidate: InHand) -> None:
         """Put a passed candidate in hand; one of another route waits in the checkpoint only."""
@@ -222,6 +224,7 @@ class JobProgress:
         *,
         is_billed: bool,
         is_passed: bool = False,
+        is_held: bool = False,
         usd_nano: int | None = None,
         teaches: bool = True,
     ) -> None:
@@ -232,6 +235,7 @@ class JobProgress:
             tier: Where it was drawn.
             is_billed: Whether at least one call of it was.
             is_passed: Whether its candidate passed.
+            is_held: Whether its image waits for the next run: it counts for nothing yet.
             usd_nano: What it cost, nano-dollars; `None` if that is not known at today's prices.
             teaches: Whether today's filters judged it and today's model drew it.
         """
@@ -243,7 +247,7 @@ class JobProgress:
         if is_billed:
             self.taken.slots_used[stage] = self.taken.slots_used.get(stage, 0) + 1
             self.void_streak = 0
-        else:
+        elif not is_held:
             self.quota.give_back()
         if is_passed:
             self.taken.passed[stage] = self.taken.passed.get(stage, 0) + 1
@@ -275,7 +279,7 @@ class JobProgress:
                 status=JobStatus.STOPPED,
                 reason=f"{passed} of {used} {what} passed, wanted: {want * best_of}.",
             )
-        if self.quota.has_refused:
+        if self.lacks_slots:
             return Closing(status=JobStatus.PENDING, reason="The run had all the slots it was for.")
         self.lacks_model = bool(gone)
         return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
@@ -285,7 +289,7 @@ class JobProgress:
         has_draft = self.picks or len(self.groups) >= self.job.best_of
         if Tier.QUALITY in gone or self.delivered + coming >= self.job.want or not has_draft:
             return None
-        if not self.quota.has_room():
+        if not self._may_begin():
             return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:
@@ -301,7 +305,12 @@ class JobProgress:
     def _draw_step(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
         if self.has_one_finish or self._needed(stage) <= 0 or self._is_at_cap(stage):
             return None
-        return self._draw(stage, gone)
+        return self._draw(stage, gone) if self._may_begin() else None
+
+    def _may_begin(self) -> bool:
+        """Return whether the run may begin a slot that the job needs."""
+        self.lacks_slots = not self.quota.has_room()
+        return not self.lacks_slots
 
     def _draw(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
         slots = self.taken.slots_used.get(stage, 0) + self.in_flight[stage]
@@ -312,7 +321,7 @@ class JobProgress:
             gone=gone,
             is_last=slots + 1 >= self._cap(stage),
         )
-        if draw is None or not self.quota.has_room():
+        if draw is None:
             return None
         self._take_off(stage, draw.tier)
         self.quota.take()

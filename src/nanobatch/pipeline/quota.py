@@ -11,14 +11,10 @@ class SlotQuota:
     def __init__(self, slots: int | None = None) -> None:
         """Begin to count; `None` lets any number through."""
         self._left = slots
-        self.has_refused = False
-        """Whether something was left undone for it."""
 
     def has_room(self) -> bool:
-        """Return whether another slot may begin; whoever asks would have begun one."""
-        has_room = self._left is None or self._left > 0
-        self.has_refused = self.has_refused or not has_room
-        return has_room
+        """Return whether another slot may begin."""
+        return self._left is None or self._left > 0
 
     def take(self) -> None:
         """Count a slot that begins."""

@@ -84,6 +84,7 @@ class Run:
         self._chosen = chosen or {}
         self._number = 0
         self._lacks_model = False
+        self._lacks_slots = False
         self._is_over = False
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
@@ -184,7 +185,7 @@ class Run:
             self._told[root] = self._checkpoint.last_numbers()[0]
         if control.error is not None:
             raise control.error
-        if self._quota.has_refused:
+        if self._lacks_slots or not (board.all_read or self._quota.has_room()):
             control.stop(Ended.CANCELLED, "The run had all the slots it was for.")
         ended = control.ended or (Ended.MODEL if self._lacks_model else Ended.COMPLETE)
         reason = control.message
@@ -284,6 +285,8 @@ class Run:
     async def _conclude(self, job: JobProgress, closing: Closing) -> None:
         """Write down how a job ended."""
         self._lacks_model = self._lacks_model or job.lacks_model
+        if job.lacks_slots and closing.status is JobStatus.PENDING:
+            self._lacks_slots = True
         number = job.taken.number
 
         def change(db: sqlite3.Connection) -> str:
