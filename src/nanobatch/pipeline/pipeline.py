@@ -25,6 +25,7 @@ from nanobatch.pipeline.chosen import jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
+from nanobatch.pipeline.listening import Progress, careful, ignore
 from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan, priors_of
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.result import RunResult
 
 __all__ = ["Progress", "TwoTierPipeline"]
-
-Progress: TypeAlias = "Callable[[Event], object]"
-"""Called on the event loop with everything that happened, right after it was saved."""
 
 
 class TwoTierPipeline:
@@ -166,7 +164,7 @@ class TwoTierPipeline:
             FilterError: A filter failed ten times in a row.
             CheckpointError: The disk refused, or another process is writing.
         """
-        return await self._run(_of(jobs), Control(), progress or _ignore)
+        return await self._run(_of(jobs), Control(), progress or ignore)
 
     def run_sync(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
         """Do the same from code without an event loop.
@@ -179,7 +177,7 @@ class TwoTierPipeline:
             Exception: As `run`.
         """
         return run_until_signalled(
-            lambda control: self._run(_of(jobs), control, progress or _ignore)
+            lambda control: self._run(_of(jobs), control, progress or ignore)
         )
 
     @asynccontextmanager
@@ -245,7 +243,7 @@ class TwoTierPipeline:
             )
         chosen = list(images)
         return await self._run(
-            lambda checkpoint: jobs_to_finish(checkpoint, chosen), Control(), progress or _ignore
+            lambda checkpoint: jobs_to_finish(checkpoint, chosen), Control(), progress or ignore
         )
 
     async def calibrate(
@@ -277,7 +275,7 @@ class TwoTierPipeline:
             quota = SlotQuota(read_count("images", images, at_least=1, at_most=MAX_IMAGES))
         except ValueError as error:
             raise ConfigError(f"calibrate: {error}") from None
-        result = await self._run(_of(jobs), Control(), progress or _ignore, quota=quota)
+        result = await self._run(_of(jobs), Control(), progress or ignore, quota=quota)
         options = self._options
         checkpoint = options.checkpoint
         root = checkpoint.root if isinstance(checkpoint, Checkpoint) else checkpoint
@@ -341,7 +339,7 @@ class TwoTierPipeline:
                 options,
                 checkpoint,
                 control=control,
-                emit=_careful(progress, control),
+                emit=careful(progress, control),
                 chosen=chosen,
                 told=self._told,
                 quota=quota,
@@ -367,30 +365,6 @@ def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> Non
                 ModelRetiringWarning,
                 stacklevel=3,
             )
-
-
-def _careful(progress: Progress, control: Control) -> Progress:
-    """Return a listener that never raises: its first error ends the run, and it hears no more.
-
-    Raised through our own frames it would skip what has to follow the event, and a traceback
-    with locals would show image bytes.
-    """
-    is_listening = True
-
-    def tell(event: Event) -> None:
-        nonlocal is_listening
-        if is_listening:
-            try:
-                progress(event)
-            except Exception as error:  # noqa: BLE001 - the caller's own, raised by the run
-                is_listening = False
-                control.abort(error)
-
-    return tell
-
-
-def _ignore(event: Event) -> None:
-    del event
 
 
 def _route(route: Route | str) -> Route:
