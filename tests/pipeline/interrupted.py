@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
 import threading
 from typing import TYPE_CHECKING, Any, Self
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 MOMENT, SIGNAL, BASE_URL, FOLDER = sys.argv[1], int(sys.argv[2]), *sys.argv[3:]
 JOBS = 40
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
 CONCURRENCY = 4
 TIMEOUT_SECONDS = 1 if MOMENT == "stalled" else 5
 

@@ -129,14 +129,15 @@ def test_the_last_slot_may_be_a_little_dearer_if_it_is_likelier_to_pass() -> Non
         Lesson(tag="sky", tier=LITE, slots=1000, passed=600),
         Lesson(tag="sky", tier=QUALITY, slots=1000, passed=960),
     )
-    index = router.index("sky", listed_nano=TWICE)
+    dear = {LITE: TWICE[LITE], QUALITY: 5 * TWICE[QUALITY] // 4}
+    index = router.index("sky", listed_nano=dear)
 
-    # 0.0336 / 0.6155 = 0.0546 and 0.0672 / 0.9656 = 0.0696: a factor of 1.27, above 1.25.
-    assert index[QUALITY] / index[LITE] == pytest.approx(1.27, abs=0.01)
-    assert router.choose("sky", listed_nano=TWICE, is_last=True) is LITE
-    own = {LITE: Tally(slots=1, passed=0)}  # 0.0336 / 0.5276 = 0.0637: a factor of 1.09
-    assert router.choose("sky", listed_nano=TWICE, own=own) is LITE
-    assert router.choose("sky", listed_nano=TWICE, own=own, is_last=True) is QUALITY
+    # 0.0336 / 0.6155 = 0.0546 and 0.0840 / 0.9656 = 0.0870: a factor of 1.59, above 1.5.
+    assert index[QUALITY] / index[LITE] == pytest.approx(1.59, abs=0.01)
+    assert router.choose("sky", listed_nano=dear, is_last=True) is LITE
+    own = {LITE: Tally(slots=1, passed=0)}  # 0.0336 / 0.5276 = 0.0637: a factor of 1.37
+    assert router.choose("sky", listed_nano=dear, own=own) is LITE
+    assert router.choose("sky", listed_nano=dear, own=own, is_last=True) is QUALITY
 
 
 @pytest.mark.parametrize("tier", list(Tier))

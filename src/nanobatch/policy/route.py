@@ -25,11 +25,11 @@ JOB_SLOTS = 6
 Source of the four: reference page "Economics of a batch" 6, 2026-11 (simulated); other values were
 tried in `benchmarks/economics/` and none was better on all populations.
 """
-LAST_PREMIUM = 1.25
+LAST_PREMIUM = 1.5
 """How much dearer per image the last slot of a job may be, if it is likelier to pass.
 
-Source: simulation, `benchmarks/economics/routing.py`: with 10 % hopeless prompts 0.8 % instead of
-1.1 % of the good ones are stopped, and an accepted image costs the same.
+Source: simulation, `benchmarks/economics/routing.py`: with 10 % hopeless prompts 0.9 % instead of
+1.1 % of the good ones are stopped, and an accepted image costs 0.4 % more.
 """
 PRICE_SLOTS = 2
 """Slots that the list price, times what is regenerated, counts for in the measured cost."""
