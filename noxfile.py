@@ -105,6 +105,13 @@ def economics(session: nox.Session) -> None:
         session.run("python", "-m", f"benchmarks.economics.{module}", *session.posargs)
 
 
+@nox.session(tags=["long"])
+def bench(session: nox.Session) -> None:
+    """Measure nanobatch beside its peers; `-- --quick` takes minutes, not an hour."""
+    session.install("-e", ".[all]", *group("bench"))
+    session.run("python", "-m", "benchmarks.speed.bench", *session.posargs)
+
+
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
     """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""

@@ -1,1 +1,1 @@
-"""Studies of what the library promises in figures; none of them calls a provider."""
+"""Studies and measurements of what the library promises in figures; none calls a provider."""
