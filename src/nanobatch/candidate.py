@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from PIL.Image import Image
+    from PIL.ImageFile import ImageFile
 
     from nanobatch.job import Job
     from nanobatch.models import Tier, TokenUsage
@@ -120,12 +121,23 @@ class Candidate:
             picture = PIL.Image.open(io.BytesIO(self.image_bytes), formats=("PNG", "JPEG", "WEBP"))
             if picture.width * picture.height > MAX_PIXELS:
                 raise BrokenImageError(f"It decodes to more than {MAX_PIXELS:,} pixels.")
+            mark = _mark_last_row(picture)
             picture.load()
+            self.__dict__["_has_last_row"] = mark is not None and _last_row(picture) != mark
         except Exception as error:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error, ...
             raise BrokenImageError(f"The image does not decode: {error}") from None
         picture.readonly = 1  # Pillow then copies the pixels before it changes them
         self.__dict__["_pixels"] = picture.im
         return picture
+
+    @property
+    def has_last_row(self) -> bool:
+        """Whether decoding has written the last row, as far as that was seen.
+
+        Pillow leaves missing rows of a PNG as they were, without a word; so a mark is put into
+        the last row first. `False` may also mean that the picture is of a kind that hides it.
+        """
+        return bool(self.__dict__.get("_has_last_row"))
 
     def forget_changes(self) -> None:
         """Drop the decoded picture if somebody changed it: the next one to ask gets a fresh one."""
@@ -138,6 +150,26 @@ class Candidate:
             is_intact = False
         if not is_intact:
             del self.__dict__["image"]
+
+
+_MARKS = {"L": 83, "P": 83, "LA": (83, 171), "RGB": (83, 171, 59), "RGBA": (83, 171, 59, 113)}
+"""An odd colour for each mode whose rows are written from top to bottom, once."""
+
+
+def _mark_last_row(picture: ImageFile) -> bytes | None:
+    """Colour the last row of a PNG that is not decoded yet; return its bytes, if it was done."""
+    ink = _MARKS.get(picture.mode)
+    if ink is None or picture.format != "PNG" or picture.info.get("interlace"):
+        return None
+    width, height = picture.size
+    picture.load_prepare()
+    picture.im.paste(ink, (0, height - 1, width, height))
+    return bytes(ink if isinstance(ink, tuple) else (ink,)) * width
+
+
+def _last_row(picture: ImageFile) -> bytes:
+    width, height = picture.size
+    return picture.crop((0, height - 1, width, height)).tobytes()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -40,6 +40,18 @@ PASS_OF_PIXEL = [
 """Which Adam7 pass each pixel of an 8x8 tile is in, as drawn in the PNG specification, 8.1."""
 
 
+MODES = {
+    "1": (1, 0),
+    "I;16": (16, 0),
+    "L": (8, 0),
+    "LA": (8, 4),
+    "P": (8, 3),
+    "RGB": (8, 2),
+    "RGBA": (8, 6),
+}
+"""Depth and colour type of what Pillow opens in these modes."""
+
+
 def test_a_file_of_exactly_the_least_size_passes() -> None:
     judge = MinBytes(40_000)
 
@@ -163,6 +175,24 @@ def test_every_byte_of_every_row_of_a_png_counts(
     assert Decodes()(candidate(whole)).accepted
     with pytest.raises(BrokenImageError, match=f"{needed - 1:,} of {needed:,} bytes"):
         Decodes()(candidate(short))
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P", "1", "I;16"])
+def test_a_last_row_is_missed_in_every_mode_whatever_its_colour(mode: str) -> None:
+    depth, colour_type = MODES[mode]
+    row_bytes = 1 + -(-24 * depth * CHANNELS[colour_type] // 8)
+    # The colours that decoding looks for in the last row: here they are the picture.
+    row = bytes([0, *[83, 171, 59, 113][: CHANNELS[colour_type]] * 24])[:row_bytes]
+    row = row.ljust(row_bytes, b"S")
+    palette = [chunk(b"PLTE", bytes(3 * 256))] if mode == "P" else []
+
+    def drawn(rows: int) -> bytes:
+        header = ihdr(24, 16, depth=depth, colour_type=colour_type)
+        return png_of(header, *palette, chunk(b"IDAT", zlib.compress(row * rows)), chunk(b"IEND"))
+
+    assert Decodes()(candidate(drawn(16))).accepted
+    with pytest.raises(BrokenImageError, match="lacks pixels"):
+        Decodes()(candidate(drawn(15)))
 
 
 def test_the_rows_of_a_very_high_picture_are_all_counted() -> None:

@@ -12,6 +12,7 @@ import sys
 import traceback
 import warnings
 from contextlib import suppress
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -110,8 +111,9 @@ async def each_error() -> None:
     """Every echo as the error, or the reply, of one call."""
     async with Gemini(base_url=BASE_URL, timeout_seconds=1) as gemini:
         show(gemini)
-        for name in ECHOES:
-            request = ImageRequest(model=LITE, prompt=f"alone #echo {name}")
+        # What is longer than a socket takes at once goes another way, through httpx2.
+        for beginning, name in product(("alone", "in much company " * 5_000), ECHOES):
+            request = ImageRequest(model=LITE, prompt=f"{beginning} #echo {name}")
             show(request)
             try:
                 show(await gemini.generate(request))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import urllib.request
 from urllib.parse import urlsplit
 
 from nanobatch.errors import ConfigError
@@ -52,6 +51,8 @@ def proxy_for(base_url: str) -> str | None:
 
     httpx2 reads the environment only when it makes the transport itself.
     """
+    import urllib.request  # noqa: PLC0415 - brings http and email along: imported when used
+
     host = urlsplit(base_url).hostname or ""
     if _is_loopback(host) or urllib.request.proxy_bypass(host):
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import binascii
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 
@@ -16,6 +16,9 @@ from nanobatch.backend.foreign import Json, as_object, objects_in, shown_text
 from nanobatch.backend.protocol import Reply
 from nanobatch.backend.translate import unreadable
 from nanobatch.models import TokenUsage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 __all__ = ["read_answer"]
 
@@ -35,8 +38,15 @@ _MEANINGFUL = ("candidates", "promptFeedback", "usageMetadata")
 _USAGE_KEY = '"usageMetadata"'
 
 
-def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
+def read_answer(
+    body: bytes | str, *, images: Mapping[str, bytes] | None = None, latency_seconds: float
+) -> Reply:
     """Read the body of a 200 answer.
+
+    Args:
+        body: The JSON.
+        images: Images that were cut out of it, by the text that stands in their place.
+        latency_seconds: How long it took.
 
     Raises:
         TransientError: It is empty, not JSON or not an answer; what it cost is unknown.
@@ -50,13 +60,13 @@ def read_answer(body: bytes | str, *, latency_seconds: float) -> Reply:
         for candidate in candidates
         for part in objects_in(as_object(candidate.get("content")).get("parts"))
     ]
-    images = _images(parts)
+    found = _images(parts, images or {})
     texts = [shown_text(part.get("text")) for part in parts]
     texts += [shown_text(candidate.get("finishMessage")) for candidate in candidates]
     first = candidates[0] if candidates else {}
     return Reply(
-        images=images,
-        usage=None if _has_two_usages(body) else _usage(answer, has_image=bool(images)),
+        images=found,
+        usage=None if _has_two_usages(body) else _usage(answer, has_image=bool(found)),
         finish_reason=shown_text(first.get("finishReason"), MAX_WORD_CHARACTERS),
         text="\n".join(text for text in texts if text)[:MAX_TEXT_CHARACTERS],
         response_id=shown_text(answer.get("responseId"), MAX_WORD_CHARACTERS),
@@ -95,14 +105,15 @@ def _parsed(body: bytes | str) -> object:
     return parsed
 
 
-def _images(parts: list[Json]) -> tuple[bytes, ...]:
+def _images(parts: list[Json], cut: Mapping[str, bytes]) -> tuple[bytes, ...]:
     """Return the images of an answer, the candidate last: thoughts first, then in their order."""
     found: list[tuple[bool, bytes]] = []
     for part in parts:
         blob = as_object(part.get("inlineData")) or as_object(part.get("inline_data"))
         base64_text = blob.get("data")
         if isinstance(base64_text, str) and base64_text:
-            found.append((bool(part.get("thought")), _decoded(base64_text)))
+            image = cut.get(base64_text) or _decoded(base64_text)
+            found.append((bool(part.get("thought")), image))
     found.sort(key=lambda item: not item[0])  # it is stable
     return tuple(image for _, image in found)
 

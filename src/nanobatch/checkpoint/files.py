@@ -12,6 +12,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.descriptors import RESERVE
+from nanobatch.checkpoint.seal import Seal
 from nanobatch.checkpoint.trouble import advice
 from nanobatch.errors import CheckpointError
 
@@ -76,29 +77,61 @@ class ImageFiles:
         Raises:
             CheckpointError: The disk refused.
         """
+        for name, content in names.items():
+            self.write_staged(name, content)
         with disk_errors(self.staging, self.root):
-            for name, content in names.items():
-                write_durably(self.staging / name, content)
             sync_folder(self.staging)
+
+    def write_staged(self, name: str, content: bytes) -> Seal:
+        """Write one of them; its bytes are safe then, its name when `staging/` is synced.
+
+        Raises:
+            CheckpointError: The disk refused.
+        """
+        with disk_errors(self.staging, self.root):
+            path = self.staging / name
+            write_durably(path, content)
+            return Seal.of(path)
 
     def accept(self, staged: str, name: str, *, sha256: str) -> str:
         """Give a candidate's file its name in `images/`, durably, and return that name.
 
+        Args:
+            staged: As `link_accepted`.
+            name: As `link_accepted`.
+            sha256: As `link_accepted`.
+
+        Raises:
+            CheckpointError: As `link_accepted`.
+        """
+        accepted = self.link_accepted(staged, name, sha256=sha256)
+        with disk_errors(self.images, self.root):
+            sync_folder(self.images)
+        return accepted
+
+    def link_accepted(
+        self, staged: str, name: str, *, sha256: str, seal: Seal | None = None
+    ) -> str:
+        """Give a candidate's file its name in `images/`; it is safe when that is synced.
+
         The old name stays until the row is written. A file that has the new name already and is
-        not this one is left alone: the name then gets a number. All of it is read first: size and
-        time of a file do not say that nobody edited it, and a hash takes milliseconds.
+        not this one is left alone: the name then gets a number. All of it is read first, unless
+        this process has written it and it still carries its seal: size and time of its bytes
+        alone do not say that nobody edited it.
 
         Args:
             staged: Path of the candidate inside the checkpoint's folder.
             name: The name without its extension, which is the candidate's.
             sha256: Hex digest in the candidate's row.
+            seal: What `write_staged` returned for it.
 
         Raises:
             CheckpointError: The disk refused, or the file is not the one that was paid for.
         """
         source = self._locate(staged)
         with disk_errors(self.images, self.root):
-            if sha256_of(source) != sha256:
+            is_untouched = seal is not None and Seal.of(source) == seal
+            if not is_untouched and sha256_of(source) != sha256:
                 raise self._not_the_one(staged)
             target = next(
                 target
@@ -107,7 +140,6 @@ class ImageFiles:
             )
             if not target.exists():
                 link(source, target)
-            sync_folder(self.images)
         return target.name
 
     def discard(self, path: str) -> None:
@@ -154,12 +186,18 @@ class ImageFiles:
 
         A file that somebody removed from `staging/` is not kept.
         """
+        self.link_rejected(name)
+        with disk_errors(self.rejected, self.root):
+            sync_folder(self.rejected)
+
+    def link_rejected(self, name: str) -> Path:
+        """Do the same, but for syncing the folder that it returns."""
         create_folder(self.rejected)
         with disk_errors(self.rejected, self.root):
             source, target = self.staging / name, self.rejected / name
             if source.exists() and not target.exists():
                 link(source, target)
-            sync_folder(self.rejected)
+        return self.rejected
 
     def set_aside(self, call: int, body: bytes) -> None:
         """Keep the raw body of a paid answer that nobody could read."""

@@ -77,11 +77,17 @@ class Pages:
     def _pages(
         self, query: str, where: str = "true", values: tuple[object, ...] = ()
     ) -> Iterator[Row]:
+        for page in self._chunks(query, where, values):
+            yield from page
+
+    def _chunks(
+        self, query: str, where: str = "true", values: tuple[object, ...] = ()
+    ) -> Iterator[list[Row]]:
         query = query.replace("{where}", where)
         last = 0
         while True:
             page = self._rows(query, (last, *values, PAGE_ROWS))
-            yield from page
+            yield page
             if len(page) < PAGE_ROWS:
                 return
             last = page[-1][0]
@@ -89,14 +95,17 @@ class Pages:
     @contextmanager
     def _reading_rows(self) -> Generator[None]:
         """Say in a sentence what is wrong with the database or its rows."""
-        what = f"The checkpoint {self.root} could not be read"
-        with database_errors(self.root, what), row_errors(self.root):
+        with database_errors(self.root, self._unreadable), row_errors(self.root):
             yield
 
     def _rows(self, query: str, values: tuple[object, ...] | dict[str, object] = ()) -> list[Row]:
         """Return all rows of a query at once, so that no transaction stays open."""
-        with database_errors(self.root, f"The checkpoint {self.root} could not be read"):
+        with database_errors(self.root, self._unreadable):
             return self._connection().execute(query, values).fetchall()
+
+    @property
+    def _unreadable(self) -> str:
+        return f"The checkpoint {self.root} could not be read"
 
     def _connection(self) -> sqlite3.Connection:
         if self._reading is None:

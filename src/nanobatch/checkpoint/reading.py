@@ -20,7 +20,7 @@ from nanobatch.checkpoint.rows import (
     memos_of,
     spend_of,
 )
-from nanobatch.checkpoint.trouble import row_errors
+from nanobatch.checkpoint.totals import ledger_totals
 from nanobatch.checkpoint.verify import verify
 from nanobatch.cost import CostModel
 from nanobatch.errors import CheckpointError
@@ -99,8 +99,8 @@ class CheckpointReader(Inquiries):
             tag: Only jobs with this tag.
         """
         wanted = None if tier is None else Tier(tier)
-        with row_errors(self.root):
-            return CostModel.from_ledger(self.ledger_at(self.moment(), tier=wanted, tag=tag))
+        with self._reading_rows():
+            return CostModel.from_totals(ledger_totals(self._connection(), tier=wanted, tag=tag))
 
     @property
     def spend(self) -> Spend:

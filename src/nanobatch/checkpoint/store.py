@@ -12,6 +12,7 @@ from nanobatch.policy.pace import SPEND_WINDOW_SECONDS, Spent
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+    from pathlib import Path
 
     from nanobatch.checkpoint.files import ImageFiles
     from nanobatch.checkpoint.writer import Writer
@@ -50,9 +51,16 @@ class Store:
         """Return the number of a new candidate."""
         return next(self._candidates)
 
-    async def commit(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def commit(
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        *,
+        before: Callable[[], Path | None] | None = None,
+        after: Callable[[], object] | None = None,
+        held_bytes: int = 0,
+    ) -> T:
         """Make one change durable; see `Writer.commit`."""
-        return await self.writer.commit(change)
+        return await self.writer.commit(change, before=before, after=after, held_bytes=held_bytes)
 
     async def new_run(self) -> int:
         """Return the number of a new run of this checkpoint, and what it has spent, in memory."""

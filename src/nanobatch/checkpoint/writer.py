@@ -12,6 +12,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint.descriptors import RESERVE
+from nanobatch.checkpoint.files import disk_errors, sync_folder
 from nanobatch.checkpoint.trouble import advice, trouble_of
 from nanobatch.errors import CheckpointError
 
@@ -23,12 +24,16 @@ __all__ = ["Writer"]
 
 T = TypeVar("T")
 
+TURN_BYTES = 16 * 1024 * 1024
+
 
 class Writer:
     """The one connection that writes; every change waits until it is on the disk.
 
     There is no background task. Whoever holds the turn commits everything that is queued, so one
-    fsync serves all calls that settle at the same time.
+    fsync serves all calls that settle at the same time. Files that a change speaks of are written
+    in the same turn, before it: then one sync of their folder serves all of them too, and a call
+    costs one change of threads, not three.
 
     A connection that met a failing disk or a damaged page is closed for good: SQLite would sync
     the same file again and might be told that all is well. The next one that is opened rolls back
@@ -39,29 +44,55 @@ class Writer:
         self._connection = connection
         self._root = root
         self._in_use = threading.Lock()
-        self._turn = anyio.Lock(fast_acquire=True)
+        self._turn: anyio.Event | None = None
+        """Set when the turn that somebody has is over; nobody has it if `None`."""
         self._queue: deque[_Change[Any]] = deque()
+        self._heavy: deque[_Change[Any]] = deque()
+        """Changes that wait with bytes in memory; a turn takes some, so that others get theirs."""
         self._is_closed = False
         self._end: sqlite3.Error | None = None
         """What the connection was closed for."""
 
-    async def commit(self, change: Callable[[sqlite3.Connection], T]) -> T:
+    async def commit(
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        *,
+        before: Callable[[], Path | None] | None = None,
+        after: Callable[[], object] | None = None,
+        held_bytes: int = 0,
+    ) -> T:
         """Run a change in a transaction and return its result once it is durable.
 
         Not interrupted by cancellation: it is brief, and money was spent on what it records.
         Even a task that asyncio cancels by force leaves its change in the queue: the next commit,
         or closing, writes it.
 
+        Args:
+            change: What to write.
+            before: Writes the files that the change speaks of, in a worker thread; it returns
+                their folder, which is synced before the transaction begins. If it raises, the
+                change is not made.
+            after: Runs in that thread once the change is durable.
+            held_bytes: What `before` holds in memory until it has run.
+
         Raises:
             CheckpointError: The disk or the database refused. The change is not stored; only after
                 a failing disk may it turn out to be when the checkpoint is opened again.
-            Exception: What the change itself raised; nothing of it is stored.
+            Exception: What the change, or `before` or `after`, itself raised; if it was not
+                `after`, nothing of the change is stored.
         """
-        entry = self._enqueue(change)
+        entry = self._enqueue(_Change(change, before=before, after=after, held_bytes=held_bytes))
         with anyio.CancelScope(shield=True):
-            async with self._turn:
-                if not entry.is_done:
-                    await anyio.to_thread.run_sync(self._flush)
+            while not entry.is_done:
+                if self._turn is not None:
+                    await self._turn.wait()
+                    continue
+                self._turn = turn = anyio.Event()
+                try:
+                    await anyio.to_thread.run_sync(self._take_turn)
+                finally:
+                    self._turn = None
+                    turn.set()
         return entry.outcome(self._root)
 
     def commit_now(self, change: Callable[[sqlite3.Connection], T]) -> T:
@@ -71,7 +102,7 @@ class Writer:
             CheckpointError: As `commit`.
             Exception: As `commit`.
         """
-        entry = self._enqueue(change)
+        entry = self._enqueue(_Change(change))
         self._flush()
         return entry.outcome(self._root)
 
@@ -82,7 +113,7 @@ class Writer:
             self._is_closed = True
             self._close_connection()
 
-    def _enqueue(self, change: Callable[[sqlite3.Connection], T]) -> _Change[T]:
+    def _enqueue(self, entry: _Change[T]) -> _Change[T]:
         if self._is_closed:
             raise CheckpointError(
                 f"The checkpoint {self._root} is closed: use it inside its `async with` block.",
@@ -90,27 +121,63 @@ class Writer:
             )
         if self._end is not None:
             raise _refusal(self._root, self._end)
-        entry = _Change(change)
-        self._queue.append(entry)
+        (self._heavy if entry.held_bytes else self._queue).append(entry)
         return entry
 
     def _flush(self) -> None:
-        """Commit everything that is queued; what goes wrong is told to whoever asked for it."""
+        """Commit everything that is queued."""
+        while self._queue or self._heavy:
+            self._take_turn()
+
+    def _take_turn(self) -> None:
+        """Commit what is queued; what goes wrong is told to whoever asked for it."""
         with self._in_use:
-            changes: list[_Change[Any]] = []
-            while self._queue:
-                changes.append(self._queue.popleft())
+            changes = self._next_changes()
             if not changes:
                 return
+            ready = self._with_files(changes)
             try:
-                if self._end is not None:
-                    raise self._end
-                RESERVE.patiently(lambda: self._transact(changes))
+                if ready:
+                    if self._end is not None:
+                        raise self._end
+                    RESERVE.patiently(lambda: self._transact(ready))
             except BaseException as error:  # noqa: BLE001 - raised by `outcome`
-                for change in changes:
+                for change in ready:
                     change.fail(error)
             for change in changes:
-                change.is_done = True
+                change.finish()
+
+    def _next_changes(self) -> list[_Change[Any]]:
+        """Take all light changes, and heavy ones up to `TURN_BYTES`, at least one.
+
+        An image that is staged is soon judged and accepted, in a later turn: with short turns few
+        images are in memory between the two.
+        """
+        changes: list[_Change[Any]] = []
+        while self._queue:
+            changes.append(self._queue.popleft())
+        size_bytes = 0
+        while self._heavy and size_bytes < TURN_BYTES:
+            change = self._heavy.popleft()
+            size_bytes += change.held_bytes
+            changes.append(change)
+        return changes
+
+    def _with_files(self, changes: list[_Change[Any]]) -> list[_Change[Any]]:
+        """Write the files that changes speak of; return the changes whose files are safe."""
+        folders: dict[Path, list[_Change[Any]]] = {}
+        for change in changes:
+            folder = change.prepare()
+            if folder is not None:
+                folders.setdefault(folder, []).append(change)
+        for folder, waiting in folders.items():
+            try:
+                with disk_errors(folder, self._root):
+                    sync_folder(folder)
+            except CheckpointError as error:
+                for change in waiting:
+                    change.fail(error)
+        return [change for change in changes if not change.has_failed]
 
     def _transact(self, changes: list[_Change[Any]]) -> None:
         try:
@@ -141,12 +208,45 @@ def _refusal(root: Path, error: sqlite3.Error) -> CheckpointError:
 class _Change(Generic[T]):
     """One change and what became of it."""
 
-    def __init__(self, change: Callable[[sqlite3.Connection], T]) -> None:
+    def __init__(
+        self,
+        change: Callable[[sqlite3.Connection], T],
+        *,
+        before: Callable[[], Path | None] | None = None,
+        after: Callable[[], object] | None = None,
+        held_bytes: int = 0,
+    ) -> None:
+        self.held_bytes = held_bytes
         self._change = change
+        self._before = before
+        self._after = after
         self._result: T | None = None
         self._error: BaseException | None = None
         self.is_done = False
         """Whether it is durable, or has failed for good."""
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it will not be stored."""
+        return self._error is not None
+
+    def prepare(self) -> Path | None:
+        """Write its files; return the folder that is to be synced."""
+        try:
+            return None if self._before is None else self._before()
+        except BaseException as error:  # noqa: BLE001 - raised by `outcome`
+            self._error = error
+            return None
+
+    def finish(self) -> None:
+        """Do what comes after it if it is durable, and let go of everything it held."""
+        try:
+            if self._after is not None and self._error is None:
+                self._after()
+        except BaseException as error:  # noqa: BLE001 - raised by `outcome`
+            self._error = error
+        self._before = self._after = None
+        self.is_done = True
 
     def apply(self, connection: sqlite3.Connection) -> None:
         """Apply it alone: an error of its own undoes this change and no other.

@@ -6,9 +6,6 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import anyio
-import anyio.to_process
-
 from nanobatch.errors import ConfigError, FilterError
 from nanobatch.filters.protocol import (
     AnyFilter,
@@ -64,6 +61,8 @@ class Isolated:
 
     async def __call__(self, candidate: Candidate, /) -> Verdict:
         """Return the verdict of the filter inside."""
+        import anyio.to_process  # noqa: PLC0415 - brings all of multiprocessing: when used
+
         bare = dataclasses.replace(candidate)  # without what was decoded here
         try:
             return await anyio.to_process.run_sync(_judge, self.filter, bare, cancellable=True)

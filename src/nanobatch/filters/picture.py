@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from itertools import accumulate
+from operator import mul
 from typing import TYPE_CHECKING, Final
 
 from nanobatch.candidate import Verdict
@@ -19,6 +21,9 @@ if TYPE_CHECKING:
 __all__ = ["NotBlank"]
 
 _TONES: Final = 256
+
+_TONE: Final = range(_TONES)
+_TONE_SQUARED: Final = tuple(tone**2 for tone in _TONE)
 
 _MAX_SIDE_PX: Final = 1024
 """Larger pictures are sampled: a blank one is blank in every sixteenth pixel too."""
@@ -94,7 +99,7 @@ def _as_seen(image: Image) -> Iterator[Image]:
     shrink = max(1, max(image.size) / _MAX_SIDE_PX)
     size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
     # Nearest pixels, not means: means would wash the stars out of a night sky.
-    sample = image.resize(size, pillow.Resampling.NEAREST)
+    sample = image if size == image.size else image.resize(size, pillow.Resampling.NEAREST)
     if sample.mode.startswith("I"):  # 16 bits a pixel
         # Scaled first: `convert` would clip everything above 255 to white.
         yield sample.point(lambda tone: tone * (1 / 256)).convert("L")
@@ -103,8 +108,10 @@ def _as_seen(image: Image) -> Iterator[Image]:
         for backdrop in ("white", "black"):
             below = pillow.new("RGBA", picture.size, backdrop)
             yield pillow.alpha_composite(below, picture).convert("RGB")
+    elif sample.mode in ("L", "RGB"):
+        yield sample  # as it is: a copy of 3 MB takes a millisecond
     else:
-        yield sample.convert("L" if sample.mode in ("1", "L") else "RGB")
+        yield sample.convert("L" if sample.mode == "1" else "RGB")
 
 
 def _channel_histograms(picture: Image) -> list[list[int]]:
@@ -114,15 +121,13 @@ def _channel_histograms(picture: Image) -> list[list[int]]:
 
 def _standard_deviation(histogram: Sequence[int]) -> float:
     pixels = sum(histogram)
-    mean = sum(tone * count for tone, count in enumerate(histogram)) / pixels
-    variance = sum((tone - mean) ** 2 * count for tone, count in enumerate(histogram)) / pixels
-    return math.sqrt(variance)
+    total = sum(map(mul, _TONE, histogram))
+    squares = sum(map(mul, _TONE_SQUARED, histogram))
+    return math.sqrt(pixels * squares - total**2) / pixels
 
 
 def _tone_share(histogram: Sequence[int]) -> float:
     """Return the largest share of pixels within `_NEAR_TONES` neighbouring tones."""
-    most = max(
-        sum(histogram[start : start + _NEAR_TONES])
-        for start in range(len(histogram) - _NEAR_TONES + 1)
-    )
-    return most / sum(histogram)
+    below = list(accumulate(histogram, initial=0))
+    most = max(up_to - before for before, up_to in zip(below, below[_NEAR_TONES:], strict=False))
+    return most / below[-1]

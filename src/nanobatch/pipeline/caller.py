@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import anyio
-import anyio.to_thread
 
 from nanobatch.backend import Reply
 from nanobatch.backend.faults import BROKEN_OFF
@@ -15,18 +14,21 @@ from nanobatch.checkpoint.changes import NewFailure, Settlement, begin, settle
 from nanobatch.checkpoint.recover import described
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import AccountError, BadRequestError, ProviderError, TransientError
-from nanobatch.filters.container import sniff
+from nanobatch.filters.container import fault_in, sniff
 from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.events import CallSettled, FailureRecorded
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    import sqlite3
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from nanobatch.backend import ImageBackend, ImageRequest
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.changes import NewCandidate, NewSlot
+    from nanobatch.checkpoint.seal import Seal
     from nanobatch.models import Model
     from nanobatch.pipeline.admission import Admission, Ticket
     from nanobatch.pipeline.bills import SlotBills
@@ -53,6 +55,10 @@ class Staged:
 
     row: NewCandidate
     image: bytes = field(repr=False)
+    fault: str | None = None
+    """What is wrong with its container, if anything."""
+    seal: Seal | None = None
+    """How its file looked when this run wrote it; `None` if an earlier one did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,19 +203,29 @@ class Caller:
         """Put the images on the disk, then the settlement into the ledger."""
         settlement = _settlement(order, call, reply, fault, worst_nano=worst_nano)
         images = tuple(reversed(reply.images)) if reply else ()
+        numbers = [self._store.new_candidate() for _ in images]
+        body = fault.body if isinstance(fault, TransientError) else b""
         failure = _failure(order, fault)
         staged: list[Staged] = []
-        with anyio.CancelScope(shield=True):  # paid for: it must reach the disk
-            if images:
-                numbers = [self._store.new_candidate() for _ in images]
-                staged += await anyio.to_thread.run_sync(self._stage, call, images, numbers)
-            if isinstance(fault, TransientError) and fault.body:
-                body = fault.body
-                await anyio.to_thread.run_sync(self._store.files.set_aside, call, body)
-                fault.body = b""  # it may be large, and the wait for the next try long
-            rows = [image.row for image in staged]
-            await self._store.commit(lambda db: settle(db, settlement, rows, failure))
-            self._bills.add(settlement)
+        files = self._store.files
+
+        def write_files() -> Path | None:
+            if body:
+                files.set_aside(call, body)
+            staged.extend(self._stage(call, images, numbers))
+            return files.staging if staged else None
+
+        def change(db: sqlite3.Connection) -> None:
+            settle(db, settlement, [image.row for image in staged], failure)
+
+        # Paid for: it must reach the disk, so a commit is not interrupted.
+        held_bytes = len(body) + sum(map(len, images))
+        await self._store.commit(
+            change, before=write_files if held_bytes else None, held_bytes=held_bytes
+        )
+        self._bills.add(settlement)
+        if isinstance(fault, TransientError):
+            fault.body = b""  # it may be large, and the wait for the next try long
         self._emit(
             CallSettled(
                 job_id=order.job_id,
@@ -235,20 +251,16 @@ class Caller:
             )
         return Answer(reply=reply or Reply(), images=tuple(staged), settlement=settlement)
 
-    def _stage(
-        self, call: int, images: tuple[bytes, ...], numbers: list[int]
-    ) -> tuple[Staged, ...]:
-        staged = tuple(
-            Staged(
-                row=described(
-                    image, number=number, file=f"{call}-{i:02d}.{sniff(image).extension}"
-                ),
+    def _stage(self, call: int, images: tuple[bytes, ...], numbers: list[int]) -> Iterator[Staged]:
+        """Hash, check and write the images of an answer, in one go while they are in the cache."""
+        for i, (image, number) in enumerate(zip(images, numbers, strict=True)):
+            file = f"{call}-{i:02d}.{sniff(image).extension}"
+            yield Staged(
+                row=described(image, number=number, file=file),
                 image=image,
+                fault=fault_in(image),
+                seal=self._store.files.write_staged(file, image),
             )
-            for i, (image, number) in enumerate(zip(images, numbers, strict=True))
-        )
-        self._store.files.stage({one.row.file: one.image for one in staged})
-        return staged
 
     def _learn(self, fault: Exception | None, ticket: Ticket) -> None:
         """Let the run's limits follow what came back."""

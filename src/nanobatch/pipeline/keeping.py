@@ -31,9 +31,11 @@ from nanobatch.pipeline.events import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from nanobatch.candidate import AcceptedImage, Candidate
     from nanobatch.checkpoint import Store
+    from nanobatch.checkpoint.seal import Seal
     from nanobatch.pipeline.caller import Staged
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.judging import Judgement
@@ -66,8 +68,6 @@ class Keeper:
         thumbnail: bytes | None = None
         if self._keep_rejected == "thumbnail" and not judgement.is_broken:
             thumbnail = await anyio.to_thread.run_sync(_thumbnail, candidate)
-        if is_kept:
-            await anyio.to_thread.run_sync(files.keep_rejected, row.file)
 
         def change(db: sqlite3.Connection) -> None:
             judge(
@@ -93,8 +93,11 @@ class Keeper:
                     ),
                 )
 
-        await self._store.commit(change)
-        await anyio.to_thread.run_sync(files.discard, f"staging/{row.file}")
+        await self._store.commit(
+            change,
+            before=(lambda: files.link_rejected(row.file)) if is_kept else None,
+            after=lambda: files.discard(f"staging/{row.file}"),
+        )
         self._emit(
             CandidateRejected(
                 job_id=job.job.id,
@@ -132,6 +135,7 @@ class Keeper:
             f"staging/{staged.row.file}",
             staged.row.sha256,
             lambda db: self._passed(db, staged.row.number, judgement, file=staged.row.file),
+            seal=staged.seal,
         )
 
     async def accept_in_hand(
@@ -208,19 +212,27 @@ class Keeper:
         file: str,
         sha256: str,
         change_before: Callable[[sqlite3.Connection], None],
+        *,
+        seal: Seal | None = None,
     ) -> AcceptedImage:
         files = self._store.files
         nth = job.take_number()
         stem = f"{job.taken.stem}-{nth}"
-        name = await anyio.to_thread.run_sync(lambda: files.accept(file, stem, sha256=sha256))
+        name = ""
+
+        def name_file() -> Path:
+            nonlocal name
+            name = files.link_accepted(file, stem, sha256=sha256, seal=seal)
+            return files.images
 
         def change(db: sqlite3.Connection) -> AcceptedImage:
             change_before(db)
             number = accept(db, job=job.taken.number, nth=nth, candidate=candidate, file=name)
             return accepted_image(db, files, number)
 
-        image = await self._store.commit(change)
-        await anyio.to_thread.run_sync(files.discard, file)
+        image = await self._store.commit(
+            change, before=name_file, after=lambda: files.discard(file)
+        )
         self._emit(ImageAccepted(image=image))
         return image
 

@@ -19,7 +19,7 @@ import anyio.to_thread
 
 from nanobatch.backend.foreign import plain_text
 from nanobatch.errors import BrokenImageError, CheckpointError
-from nanobatch.filters.container import fault_in
+from nanobatch.filters.container import fault_of, is_checked
 from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
@@ -82,7 +82,10 @@ class Panel:
         Raises:
             FilterFailed: A filter raised or exceeded its deadline.
         """
-        fault = await anyio.to_thread.run_sync(fault_in, candidate.image_bytes)
+        if is_checked(candidate):
+            fault = fault_of(candidate)
+        else:
+            fault = await anyio.to_thread.run_sync(fault_of, candidate)
         if fault is not None:
             return Judgement(is_broken=True, accepted=False, reason=fault)
         judgement = Judgement()

@@ -241,7 +241,9 @@ class Run:
         references: list[tuple[bytes, ...]] = []
         for job in jobs:
             self._options.plan.check(job)
-            images = await anyio.to_thread.run_sync(_read_references, job)
+            images: tuple[bytes, ...] = ()
+            if job.references:
+                images = await anyio.to_thread.run_sync(_read_references, job)
             references.append(images)
             digests = [hashlib.sha256(image).hexdigest() for image in images]
             entries.append(

@@ -14,6 +14,7 @@ from nanobatch.checkpoint import InHand
 from nanobatch.checkpoint.changes import NewFailure, NewSlot
 from nanobatch.cost import Stage
 from nanobatch.errors import BadRequestError, ModelGoneError, TransientError
+from nanobatch.filters.container import remember_fault
 from nanobatch.filters.protocol import remembers
 from nanobatch.pipeline.caller import Order, Staged
 from nanobatch.pipeline.judging import FilterFailed
@@ -173,6 +174,8 @@ class SlotWalker:
             slot=row.number,
             usage=usage,
         )
+        if staged.seal is not None:
+            remember_fault(candidate, staged.fault)
         is_finish = row.stage is Stage.FINISH
         filters = self._plan.finish_filters if is_finish else self._plan.filters
         plain = [one for one in filters if not remembers(one)]

@@ -42,17 +42,15 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/keeping.py",
-                "name = await anyio.to_thread.run_sync("
-                "lambda: files.accept(file, stem, sha256=sha256))",
-                "name = f\"{stem}.{file.rpartition('.')[2]}\"",
+                "            name = files.link_accepted(file, stem, sha256=sha256, seal=seal)\n",
+                "            name = f\"{stem}.{file.rpartition('.')[2]}\"\n",
             ),
             Edit(
                 "pipeline/keeping.py",
-                "        await anyio.to_thread.run_sync(files.discard, file)\n",
-                "        await anyio.to_thread.run_sync(\n"
-                "            lambda: files.accept(file, stem, sha256=sha256)\n"
-                "        )\n"
-                "        await anyio.to_thread.run_sync(files.discard, file)\n",
+                "after=lambda: files.discard(file)\n",
+                "after=lambda: (\n"
+                "                files.accept(file, stem, sha256=sha256), files.discard(file)\n"
+                "            )\n",
             ),
         ),
         caught_by=(EVERY_STEP,),

@@ -9,12 +9,18 @@ It is cheap enough for every candidate; the filter `Decodes` does the pixels.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
 
 from nanobatch.candidate import MAX_PIXELS
 from nanobatch.errors import BrokenImageError
 from nanobatch.filters.container import jpeg, png, webp
 
-__all__ = ["Header", "fault_in", "sniff"]
+if TYPE_CHECKING:
+    from nanobatch.candidate import Candidate
+
+__all__ = ["Header", "fault_in", "fault_of", "is_checked", "remember_fault", "sniff"]
+
+_FAULT = "_container_fault"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +73,23 @@ def fault_in(image_bytes: bytes) -> str | None:
     except BrokenImageError as fault:
         return str(fault)
     return None
+
+
+def fault_of(candidate: Candidate) -> str | None:
+    """Return what is wrong with a candidate's file, as `fault_in`; it is looked for only once."""
+    if not is_checked(candidate):
+        remember_fault(candidate, fault_in(candidate.image_bytes))
+    return cast("str | None", candidate.__dict__[_FAULT])
+
+
+def is_checked(candidate: Candidate) -> bool:
+    """Return whether the file was checked already."""
+    return _FAULT in candidate.__dict__
+
+
+def remember_fault(candidate: Candidate, fault: str | None) -> None:
+    """Note what `fault_in` said of the candidate's file."""
+    candidate.__dict__[_FAULT] = fault
 
 
 def _check(image_bytes: bytes) -> None:
