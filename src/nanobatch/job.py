@@ -45,6 +45,14 @@ class Route(StrEnum):
     """Lite or quality, slot by slot, by what was measured; it never finishes."""
 
 
+def _unicode(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must be Unicode text, without half characters (surrogates)") from None
+    return text
+
+
 def _identifier(text: str) -> str:
     if "\0" in text:
         raise ValueError("must not contain a NUL character")
@@ -107,7 +115,7 @@ class Job(BaseModel):
     want: _Count = 1
     """Accepted images wanted, >= 1."""
 
-    tag: str = ""
+    tag: Annotated[str, AfterValidator(_unicode)] = ""
     """Group for routing and reports."""
 
     aspect_ratio: Annotated[str, AfterValidator(_aspect_ratio)] = "1:1"

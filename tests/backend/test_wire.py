@@ -14,8 +14,7 @@ import anyio
 import pytest
 import trustme
 
-from nanobatch.backend import Gemini
-from nanobatch.backend import wire as wire_module
+from nanobatch.backend import Gemini, buffers, wire
 from nanobatch.errors import ProviderError, TransientError
 from tests.backend.wire import KEY, answer_json, asking, draw, fault_of
 
@@ -147,7 +146,7 @@ async def test_many_at_once_have_each_their_own_answer() -> None:
 
 
 async def test_a_stalled_answer_holds_up_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(wire_module, "_BUFFERS_IN_USE", 1)
+    monkeypatch.setattr(buffers, "_BUFFERS_IN_USE", 1)
     stalls = asyncio.Event()
     replies: list[Reply] = []
 
@@ -183,7 +182,7 @@ async def test_a_connection_the_server_has_closed_is_not_used_again() -> None:
 async def test_a_connection_that_has_lain_long_is_not_used_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(wire_module, "IDLE_SECONDS", -1.0)
+    monkeypatch.setattr(wire, "IDLE_SECONDS", -1.0)
 
     async with serving(lambda _: whole()) as (server, gemini):
         await draw(gemini)

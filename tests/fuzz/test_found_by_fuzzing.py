@@ -85,6 +85,14 @@ def test_a_reference_whose_name_no_file_can_have_is_named_by_its_line(tmp_path: 
     assert "must be the path of an image file whose name is UTF-8" in complaint
 
 
+def test_a_tag_that_is_no_unicode_is_named_by_its_line(tmp_path: Path) -> None:
+    line = b'{"id": "a", "prompt": "b", "tag": "\\ud800x"}\n'
+
+    complaint = _complaint(tmp_path / "jobs.jsonl", line)
+
+    assert "must be Unicode text" in complaint
+
+
 def _edit(folder: Path, statement: str) -> None:
     with closing(sqlite3.connect(folder / "ledger.sqlite", isolation_level=None)) as connection:
         connection.execute("DROP TRIGGER ledger_is_never_edited")
@@ -106,7 +114,31 @@ async def test_a_ledger_line_without_its_slot_is_said_by_whoever_adds_up_the_led
         checkpoint.cost_model()
 
     assert caught.value.path == tmp_path
-    assert "lacks its call, slot or outcome" in str(caught.value)
+    assert "moves money or an image, but lacks its slot" in str(caught.value)
+
+
+async def test_an_image_row_that_leads_out_of_its_folder_is_nothing_we_wrote(
+    tmp_path: Path,
+) -> None:
+    await _batch(tmp_path)
+    _edit(tmp_path, "UPDATE images SET file = '/etc/passwd'")
+
+    with (
+        Checkpoint.read(tmp_path) as checkpoint,
+        pytest.raises(CheckpointError, match="'/etc/passwd' is no name of a file"),
+    ):
+        checkpoint.export(tmp_path / "manifest.csv")
+
+
+async def test_what_sqlite_says_of_a_damaged_name_need_not_be_unicode(tmp_path: Path) -> None:
+    def change(db: sqlite3.Connection) -> None:
+        raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")
+
+    async with Checkpoint.open(tmp_path) as checkpoint:
+        with pytest.raises(CheckpointError, match="could not be written") as caught:
+            await checkpoint.store.commit(change)
+
+    assert caught.value.path == tmp_path
 
 
 @pytest.mark.parametrize("column", ["stage", "tier"])

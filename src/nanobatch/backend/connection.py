@@ -18,7 +18,7 @@ __all__ = ["Connection", "Origin"]
 _HEAD_BYTES: Final = 4 * 1024
 """Read first: a head and little more, because what follows it is copied."""
 
-_PIECE_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 _ANY_REQUEST: Final = h11.Request(method="POST", target="/", headers=[("host", "any")])
 _END: Final = h11.EndOfMessage()
 _OK: Final = 200

@@ -90,7 +90,10 @@ def cut(body: bytes | bytearray, redactor: Redactor, *, size_bytes: int | None =
                 pieces += (bytes(view[copied:start]), mark.encode())
                 copied = end
             position = end
-        pieces.append(bytes(view[copied:length]))
+        if images or not isinstance(body, bytes) or length < len(body):
+            pieces.append(bytes(view[copied:length]))
+        else:
+            pieces = [body]  # not copied: it may be 64 MiB
     skeleton = redactor.body(b"".join(pieces))
     return Cut(skeleton=skeleton, images=images, redactor=redactor)
 

@@ -182,12 +182,19 @@ def refuse_blobs(row: Row, *, but: int | None = None) -> None:
             raise TypeError("it holds bytes where text or a number belongs")
 
 
+def _plain(name: str) -> str:
+    """Return the name of a file; one that leads elsewhere is nothing we wrote."""
+    if name in {"", ".", ".."} or "/" in name:
+        raise ValueError(f"{name!r} is no name of a file")
+    return name
+
+
 def image_of(row: Row, files: ImageFiles) -> AcceptedImage:
     """Return an accepted image from a row of `IMAGES`."""
     return AcceptedImage(
         job_id=row[1],
         number=row[2],
-        path=files.images / row[3],
+        path=files.images / _plain(row[3]),
         sha256=row[4],
         mime_type=row[5],
         width_px=row[6],

@@ -57,6 +57,10 @@ _IN_FLIGHT = f"""
 SELECT coalesce(sum(c.worst_nano), 0) FROM calls c JOIN slots s ON s.number = c.slot {_JOB}
 WHERE c.is_open = 1 AND {_OF}
 """  # noqa: S608 - our own words
+_WITHOUT_SLOT = """
+SELECT number FROM ledger
+WHERE slot IS NULL AND (kind != 'want' OR usd_nano != 0 OR unknown_nano != 0) LIMIT 1
+"""
 _WANTED = "SELECT coalesce(sum(max(want, 0)), 0) FROM jobs j WHERE ? IS NULL OR j.tag = ?"
 _DELIVERED = """
 SELECT coalesce(sum(min(max(j.want, 0), i.number)), 0)
@@ -77,6 +81,7 @@ def ledger_totals(
 
     Raises:
         TypeError: Somebody edited rows, and they hold no whole numbers any more.
+        ValueError: A line lacks the slot that its kind must name.
     """
     db.execute("BEGIN")
     try:
@@ -86,6 +91,9 @@ def ledger_totals(
 
 
 def _totals(db: sqlite3.Connection, tier: Tier | None, tag: str | None) -> LedgerTotals:
+    lost = db.execute(_WITHOUT_SLOT).fetchone()
+    if lost is not None:
+        raise ValueError(f"Ledger line {lost[0]} moves money or an image, but lacks its slot.")
     which = (tier, tier, tag, tag)
     # Without a condition SQLite need not look at the jobs, which is half of the work.
     is_part = tier is not None or tag is not None

@@ -199,7 +199,7 @@ class Writer:
             self._connection.close()
 
 
-def _refusal(root: Path, error: sqlite3.Error) -> CheckpointError:
+def _refusal(root: Path, error: sqlite3.Error | UnicodeDecodeError) -> CheckpointError:
     return CheckpointError(
         f"The checkpoint {root} could not be written: {error}. {advice(error, root)}", path=root
     )
@@ -275,7 +275,8 @@ class _Change(Generic[T]):
 
     def outcome(self, root: Path) -> T:
         """Return its result, or raise what went wrong."""
-        if isinstance(self._error, sqlite3.Error):
+        # A damaged name may stand in SQLite's message, which then is no Unicode.
+        if isinstance(self._error, sqlite3.Error | UnicodeDecodeError):
             raise _refusal(root, self._error) from self._error
         if self._error is not None:
             raise self._error
