@@ -36,11 +36,10 @@ def image(text: str = TEXT, **fields: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-@pytest.mark.parametrize("behind", [b"", b'what another answer left in this memory " : data'])
-def test_an_image_is_cut_and_read_as_it_was(indent: int | None, behind: bytes) -> None:
+def test_an_image_is_cut_and_read_as_it_was(indent: int | None) -> None:
     body = answer({"text": 'a "data" of words'}, image(), indent=indent)
 
-    found = cut(bytearray(body + behind), Redactor(KEY), size_bytes=len(body))
+    found = cut(body, Redactor(KEY))
     reply = read_answer(found.skeleton, images=found.images, latency_seconds=1)
 
     assert len(found.skeleton) < 1_000

@@ -53,19 +53,18 @@ class Cut:
         return self.redactor.body(body)
 
 
-def cut(body: bytes | bytearray, redactor: Redactor, *, size_bytes: int | None = None) -> Cut:
+def cut(body: bytes, redactor: Redactor) -> Cut:
     """Cut images out of an answer and the key out of the rest; nothing of the body is held.
 
     Args:
         body: The answer.
         redactor: Knows the key.
-        size_bytes: How long the answer is, if the body has something else behind it.
 
     A place is cut only if the key `"data"` stands before it and pure, padded base64 of the
     standard alphabet fills the text to its closing quote, which therefore is one: neither a quote
     nor a backslash is base64. Anything else stays where it is.
     """
-    length = len(body) if size_bytes is None else size_bytes
+    length = len(body)
     images: dict[str, bytes] = {}
     pieces: list[bytes] = []
     position = copied = 0
@@ -90,7 +89,7 @@ def cut(body: bytes | bytearray, redactor: Redactor, *, size_bytes: int | None =
                 pieces += (bytes(view[copied:start]), mark.encode())
                 copied = end
             position = end
-        if images or not isinstance(body, bytes) or length < len(body):
+        if images:
             pieces.append(bytes(view[copied:length]))
         else:
             pieces = [body]  # not copied: it may be 64 MiB

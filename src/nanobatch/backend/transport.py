@@ -11,26 +11,18 @@ from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from io import BytesIO
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, cast
 
 import httpx2
 
 from nanobatch.backend.cut import Cut, cut
-from nanobatch.backend.letter import Letter, head_of, is_dictation, origin_of
+from nanobatch.backend.letter import Letter, is_dictation
 from nanobatch.backend.redact import Redactor
 from nanobatch.backend.room import Room
 from nanobatch.backend.translate import compressed, fault_of_answer, too_large
-from nanobatch.backend.wire import (
-    CONNECT_TIMEOUT_SECONDS,
-    MAX_SENT_BYTES,
-    Origin,
-    Wire,
-    is_possible,
-)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import AsyncGenerator, Generator
 
     from nanobatch.backend.room import Share
 
@@ -49,6 +41,7 @@ LARGE_ANSWER_BYTES = 32 * 1024 * 1024
 Above this size glibc always gives a buffer pages of its own (`DEFAULT_MMAP_THRESHOLD_MAX`).
 Source: https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD, from memory.
 """
+CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
 _KEY_HEADER = "x-goog-api-key"
 
@@ -80,24 +73,6 @@ def keep_answer() -> Generator[list[Cut]]:
         _keeping.reset(token)
 
 
-class _Incoming(Protocol):
-    """An answer whose head is there."""
-
-    @property
-    def status(self) -> int: ...
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    @property
-    def body(self) -> bytearray | None: ...
-
-    @property
-    def size_bytes(self) -> int: ...
-
-    def pieces(self) -> AsyncGenerator[bytes]: ...
-
-
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends each request once: no redirect, no compression, no endless body, no waiting line.
 
@@ -114,10 +89,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         with_roots = is_tls or proxy is not None
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context = httpx2.create_ssl_context() if with_roots else bare
-        self._stock = httpx2.AsyncHTTPTransport(
+        """For the SDK's own clients, so that roots are read once."""
+        self._wire = httpx2.AsyncHTTPTransport(
             verify=self.context, limits=limits, retries=0, proxy=proxy
         )
-        self._wire = None if proxy else Wire(self.context)
         self._room = Room(SHARED_BYTES, free_bytes=USUAL_ANSWER_BYTES)
         self._redactor: tuple[str, Redactor] = ("", Redactor(""))
 
@@ -138,9 +113,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         keeping = _keeping.get()
         with ExitStack() as mine:
             shares = mine if keeping is None else keeping.shares
-            async with self._sent(request) as incoming:
+            async with self._sent(request) as response:
                 answer = await self._read(
-                    incoming, shares, self._redactor_of(request.headers.get(_KEY_HEADER, ""))
+                    response, shares, self._redactor_of(request.headers.get(_KEY_HEADER, ""))
                 )
             if keeping is None:
                 return httpx2.Response(_OK, content=answer.whole())
@@ -159,75 +134,40 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             Exception: As `handle_async_request`.
         """
         keeping = _keeping.get() or _Keeping()
-        connect_seconds = min(seconds, CONNECT_TIMEOUT_SECONDS)
-        request = letter.ready(prompt)
-        is_short = len(request) <= MAX_SENT_BYTES
-        if self._wire is not None and is_short and is_possible():
-            sent = self._sent_raw(self._wire, letter.origin, request, connect_seconds)
-        else:
-            sent = self._sent_stock(
-                httpx2.Request(
-                    "POST",
-                    letter.url,
-                    headers=letter.headers,
-                    content=letter.body(prompt),
-                    extensions={"timeout": {"connect": connect_seconds}},
-                )
-            )
-        async with sent as incoming:
+        request = httpx2.Request(
+            "POST",
+            letter.url,
+            headers=letter.headers,
+            content=letter.body(prompt),
+            extensions={"timeout": {"connect": min(seconds, CONNECT_TIMEOUT_SECONDS)}},
+        )
+        async with self._sent(request) as response:
             redactor = self._redactor_of(letter.key)
-            keeping.answers.append(await self._read(incoming, keeping.shares, redactor))
+            keeping.answers.append(await self._read(response, keeping.shares, redactor))
 
     async def aclose(self) -> None:
         """Close all connections."""
-        if self._wire is not None and is_possible():
-            await self._wire.aclose()
-        await self._stock.aclose()
-
-    def _sent(self, request: httpx2.Request) -> AbstractAsyncContextManager[_Incoming]:
-        """Send a request of the SDK: over our own wire where that is possible."""
-        seconds = request.extensions["timeout"]["connect"]
-        body = request.content
-        if self._wire is None or len(body) > MAX_SENT_BYTES or not is_possible():
-            return self._sent_stock(request)
-        head = head_of(request)
-        whole = b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
-        return self._sent_raw(self._wire, origin_of(request.url), whole, seconds)
+        await self._wire.aclose()
 
     @asynccontextmanager
-    async def _sent_raw(
-        self, wire: Wire, origin: Origin, request: bytes, connect_seconds: float
-    ) -> AsyncGenerator[_Incoming]:
-        exchange = await wire.exchange(
-            origin, request, most_whole_bytes=USUAL_ANSWER_BYTES, connect_seconds=connect_seconds
-        )
+    async def _sent(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Response]:
+        response = await self._wire.handle_async_request(request)
         try:
-            yield exchange
-        finally:
-            exchange.close()
-
-    @asynccontextmanager
-    async def _sent_stock(self, request: httpx2.Request) -> AsyncGenerator[_Incoming]:
-        response = await self._stock.handle_async_request(request)
-        try:
-            yield _Stock(response)
+            yield response
         finally:
             await response.aclose()
 
-    async def _read(self, incoming: _Incoming, shares: ExitStack, redactor: Redactor) -> Cut:
+    async def _read(self, response: httpx2.Response, shares: ExitStack, redactor: Redactor) -> Cut:
         """Read the answer to its end and cut it.
 
         Raises:
             ProviderError: It is an error, or has no end.
         """
-        body: bytes | bytearray | None = incoming.body
-        if body is not None:  # it is a 200
-            return cut(body, redactor, size_bytes=incoming.size_bytes)
-        body = await _read(incoming, shares.enter_context(self._room.share()))
-        if incoming.status != _OK:
+        body = await _read(response, shares.enter_context(self._room.share()))
+        if response.status_code != _OK:
             # 3xx ends here too: following it would carry the key to another origin.
-            headers = {name: redactor.text(text) for name, text in incoming.headers.items()}
-            raise fault_of_answer(incoming.status, headers, redactor.body(body))
+            headers = {name: redactor.text(text) for name, text in response.headers.items()}
+            raise fault_of_answer(response.status_code, headers, redactor.body(body))
         return cut(body, redactor)
 
     def _redactor_of(self, key: str) -> Redactor:
@@ -236,37 +176,22 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return self._redactor[1]
 
 
-class _Stock:
-    """An answer that httpx2 reads: on trio, through a proxy, and for long requests."""
-
-    body = None
-    size_bytes = 0
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-        self.status = response.status_code
-        self.headers: Mapping[str, str] = response.headers
-
-    def pieces(self) -> AsyncGenerator[bytes]:
-        return self._response.aiter_raw()
-
-
-async def _read(incoming: _Incoming, share: Share) -> bytes:
-    is_ok = incoming.status == _OK
-    if incoming.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
+async def _read(response: httpx2.Response, share: Share) -> bytes:
+    is_ok = response.status_code == _OK
+    if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
         if not is_ok:
             return b""  # the status says enough
         raise compressed()
     body = _Body()
     try:
-        return await _fill(body, incoming, share, is_ok=is_ok)
+        return await _fill(body, response, share, is_ok=is_ok)
     finally:
         body.clear()  # a traceback holds this frame, in cycles that nobody collects for long
 
 
-async def _fill(body: _Body, incoming: _Incoming, share: Share, *, is_ok: bool) -> bytes:
+async def _fill(body: _Body, response: httpx2.Response, share: Share, *, is_ok: bool) -> bytes:
     cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
-    async with aclosing(incoming.pieces()) as chunks:
+    async with aclosing(response.aiter_raw()) as chunks:
         async for chunk in chunks:
             await share.take(len(chunk))
             body.add(chunk)
