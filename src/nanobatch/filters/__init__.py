@@ -4,6 +4,7 @@ from nanobatch.filters.catalogue import available, default, load
 from nanobatch.filters.file import Decodes, MinBytes
 from nanobatch.filters.frame import AspectRatio, MinSize
 from nanobatch.filters.isolated import Isolated
+from nanobatch.filters.near_duplicate import NearDuplicate
 from nanobatch.filters.picture import NotBlank
 from nanobatch.filters.protocol import AnyFilter, Filter, PaidFilter, RemembersAccepted
 
@@ -15,6 +16,7 @@ __all__ = [
     "Isolated",
     "MinBytes",
     "MinSize",
+    "NearDuplicate",
     "NotBlank",
     "PaidFilter",
     "RemembersAccepted",
