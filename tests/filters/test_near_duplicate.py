@@ -47,7 +47,7 @@ def judged(judge: NearDuplicate, picture: Image.Image, file_format: str = "PNG")
 
 
 def grained(picture: Image.Image) -> Image.Image:
-    grain = noise("RGB", picture.size).point(lambda tone: tone // 10)
+    grain = noise("RGB", picture.size).point([tone // 10 for tone in range(256)] * 3)
     return ImageChops.add(picture, grain)
 
 

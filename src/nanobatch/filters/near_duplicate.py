@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from array import array
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from nanobatch.candidate import MAX_PIXELS, Verdict
 from nanobatch.errors import ConfigError
@@ -76,7 +76,7 @@ class NearDuplicate:
         Raises:
             ConfigError: `distance` is no whole number from 0 to 15.
         """
-        distance: object = self.distance
+        distance = cast("object", self.distance)
         is_count = isinstance(distance, int) and not isinstance(distance, bool)
         if not is_count or not 0 <= self.distance <= MAX_DISTANCE:
             raise ConfigError(

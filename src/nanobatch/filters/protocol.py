@@ -9,7 +9,7 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
@@ -23,14 +23,18 @@ from nanobatch.errors import ConfigError, FilterError
 
 __all__ = [
     "AnyFilter",
+    "Ask",
+    "CombinesFilters",
     "Filter",
     "PaidFilter",
     "RemembersAccepted",
     "as_verdict",
     "checked",
+    "combines",
     "fingerprint",
     "is_async",
     "name_of",
+    "parts_of",
     "remembers",
     "worst_case_usd",
 ]
@@ -93,6 +97,27 @@ class PaidFilter(Protocol):
         ...
 
 
+Ask: TypeAlias = Callable[[AnyFilter, Candidate], Awaitable[Verdict]]
+"""Has one filter judge a candidate, in its thread, under its deadline and at its price."""
+
+
+@runtime_checkable
+class CombinesFilters(Protocol):
+    """A filter made of others: it is handed the pipeline's way of asking them.
+
+    So a part has its own deadline, reserve and ledger line, as if it stood in the list itself.
+    """
+
+    @property
+    def parts(self) -> tuple[AnyFilter, ...]:
+        """The filters inside, in the order in which they are asked."""
+        ...
+
+    async def combine(self, candidate: Candidate, ask: Ask, /) -> Verdict:
+        """Return one verdict from those of the parts; a part that is not asked is not paid."""
+        ...
+
+
 def checked(value: object) -> AnyFilter:
     """Return `value` if it can be used as a filter.
 
@@ -134,20 +159,41 @@ def is_async(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this librar
     return inspect.iscoroutinefunction(getattr(type(filter), "__call__", None))  # noqa: B004 - asks what kind of call it is
 
 
+def combines(filter: AnyFilter) -> CombinesFilters | None:  # noqa: A002 - the word of this library
+    """Return the filter if it is made of others; else `None`."""
+    is_made_of_others = callable(getattr(filter, "combine", None))
+    return cast("CombinesFilters", filter) if is_made_of_others else None
+
+
+def parts_of(filter: AnyFilter) -> Iterator[AnyFilter]:  # noqa: A002 - the word of this library
+    """Yield the filters that judge: the filter itself, or all that it is made of in the end."""
+    combination = combines(filter)
+    if combination is None:
+        yield filter
+    else:
+        for part in combination.parts:
+            yield from parts_of(part)
+
+
 def remembers(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this library
-    """Return whether the filter has a `seen` method.
+    """Return whether the filter, or a part of it, has a `seen` method.
 
     `isinstance` only looks for the attribute, and `self.seen = set()` is a natural thing to write.
     """
-    return callable(getattr(filter, "seen", None))
+    return any(callable(getattr(one, "seen", None)) for one in parts_of(filter))
 
 
 def worst_case_usd(filter: AnyFilter) -> Decimal:  # noqa: A002 - the word of this library
     """Return the most one call of the filter can cost, USD; 0 if it is not a `PaidFilter`.
 
+    Of a combination it is the sum over its parts: all of them may be asked.
+
     Raises:
         ConfigError: Its `worst_case_usd` is not a finite amount >= 0.
     """
+    combination = combines(filter)
+    if combination is not None:
+        return sum(map(worst_case_usd, combination.parts), Decimal(0))
     stated: object = getattr(filter, "worst_case_usd", Decimal(0))
     usd = _as_usd(stated)
     if usd is None:

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
     from nanobatch.filters import AnyFilter
+    from nanobatch.filters.protocol import Ask
     from nanobatch.pipeline.bills import SlotBills
-    from nanobatch.pipeline.panel import Ask
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]

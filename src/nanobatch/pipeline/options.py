@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from nanobatch.errors import ConfigError
-from nanobatch.filters.protocol import name_of, remembers
+from nanobatch.filters.protocol import name_of, parts_of, remembers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,8 @@ class Options:
                 f"keep_rejected={self.keep_rejected!r}: choose 'thumbnail', 'all' or 'none'."
             )
         for filters in (self.plan.filters, self.plan.finish_filters):
-            names = Counter(name_of(one) for one in filters if remembers(one))
+            parts = {id(part): part for one in filters for part in parts_of(one)}
+            names = Counter(name_of(one) for one in parts.values() if remembers(one))
             for name, times in names.items():
                 if times > 1:  # the memos of an image are stored by it
                     raise ConfigError(

@@ -11,7 +11,7 @@ import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,23 +20,21 @@ import anyio.to_thread
 from nanobatch.backend.foreign import plain_text
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_in
-from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers
+from nanobatch.filters.protocol import as_verdict, combines, is_async, name_of, parts_of, remembers
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.filters import AnyFilter, RemembersAccepted
+    from nanobatch.filters.protocol import Ask
 
-__all__ = ["FILTER_THREADS", "Ask", "FilterFailed", "Judgement", "Panel"]
+__all__ = ["FILTER_THREADS", "FilterFailed", "Judgement", "Panel"]
 
 FILTER_THREADS = (os.cpu_count() or 1) + 2
 """Sync filters at work at the same time; a hung one is given up and takes no other's place."""
-
-Ask: TypeAlias = "Callable[[AnyFilter, Candidate], Awaitable[Verdict]]"
-"""Gets the answer of one filter on one candidate; `Panel.answer` is one that costs nothing."""
 
 
 class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
@@ -109,20 +107,20 @@ class Panel:
         Raises:
             FilterFailed: One of them raised or exceeded its deadline.
         """
-        for one in filters:
-            if remembers(one):
-                name = name_of(one)
-                seen = cast("RemembersAccepted", one).seen
-                memo = memos.get(name, b"")
-                try:
-                    with self._deadline(name) as begin:
-                        await run_in_daemon(
-                            partial(seen, image, memo), limiter=self._threads, on_start=begin
-                        )
-                except FilterFailed:
-                    raise
-                except Exception as error:
-                    raise FilterFailed(name, _sentence(name, error)) from error
+        parts = {id(part): part for one in filters for part in parts_of(one) if remembers(part)}
+        for one in parts.values():
+            name = name_of(one)
+            seen = cast("RemembersAccepted", one).seen
+            memo = memos.get(name, b"")
+            try:
+                with self._deadline(name) as begin:
+                    await run_in_daemon(
+                        partial(seen, image, memo), limiter=self._threads, on_start=begin
+                    )
+            except FilterFailed:
+                raise
+            except Exception as error:
+                raise FilterFailed(name, _sentence(name, error)) from error
 
     async def answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
         """Return what one filter says.
@@ -168,14 +166,34 @@ class Panel:
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
     ) -> bool:
         """Add one filter's verdict to the judgement; `False` ends it."""
-        name = name_of(one)
         try:
-            verdict = await ask(one, candidate)
+            verdict = await self._verdict(judgement, one, candidate, ask=ask)
         except BrokenImageError as error:
             judgement.is_broken, judgement.accepted = True, False
             judgement.reason = str(error)
             return False
-        except (FilterFailed, RunStopped, CheckpointError):
+        if verdict.score is not None:
+            judgement.score = verdict.score
+        if not verdict.accepted:
+            judgement.accepted, judgement.filter_name = False, name_of(one)
+            judgement.reason = verdict.reason
+        return verdict.accepted
+
+    async def _verdict(
+        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
+    ) -> Verdict:
+        """Return what a filter says, or what one says that is made of others."""
+        name = name_of(one)
+        combination = combines(one)
+        try:
+            if combination is not None:
+                # A part's failure comes out of here as it is, under the name of the part.
+                verdict = await combination.combine(
+                    candidate, lambda part, _: self._verdict(judgement, part, candidate, ask=ask)
+                )
+                return as_verdict(verdict, filter_name=name)
+            verdict = await ask(one, candidate)
+        except (BrokenImageError, FilterFailed, RunStopped, CheckpointError):
             raise
         except anyio.get_cancelled_exc_class() as error:
             await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
@@ -184,14 +202,9 @@ class Panel:
             raise FilterFailed(name, _sentence(name, error)) from error
         finally:
             candidate.forget_changes()
-        if verdict.score is not None:
-            judgement.score = verdict.score
         if verdict.memo:
             judgement.memos[name] = verdict.memo
-        if not verdict.accepted:
-            judgement.accepted, judgement.filter_name = False, name
-            judgement.reason = verdict.reason
-        return verdict.accepted
+        return verdict
 
 
 def _sentence(name: str, error: BaseException) -> str:
