@@ -22,6 +22,7 @@ PACKAGES = (
     "nanobatch.policy",
     "nanobatch.report",
     "nanobatch.simulator",
+    "nanobatch.testing",
 )
 CONTRACT = {
     "AcceptedImage",
@@ -57,7 +58,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "testing")
+LATER = ("BatchOptions",)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -87,7 +88,8 @@ def test_every_error_is_exported() -> None:
 def test_importing_nanobatch_imports_no_sdk_no_pillow_and_no_simulator() -> None:
     code = (
         "import sys, nanobatch\n"
-        "heavy = {'google.genai', 'PIL', 'numpy', 'rich', 'httpx2', 'nanobatch.simulator'}\n"
+        "heavy = {'google.genai', 'PIL', 'numpy', 'rich', 'httpx2', 'nanobatch.simulator', "
+        "'nanobatch.testing'}\n"
         "print(sorted(heavy & set(sys.modules)))\n"
         "nanobatch.filters.NotBlank()"
     )
