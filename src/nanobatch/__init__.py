@@ -1,7 +1,7 @@
 """Mass-produce images with Gemini image models at a cost you can state."""
 
 from nanobatch import filters
-from nanobatch.backend import Gemini, ImageBackend, ImageRequest, Reply
+from nanobatch.backend import Gemini, ImageBackend, ImageRequest, JsonBackend, JsonRequest, Reply
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.checkpoint import (
     CandidateRecord,
@@ -108,6 +108,8 @@ __all__ = [
     "JobResult",
     "JobStarted",
     "JobStatus",
+    "JsonBackend",
+    "JsonRequest",
     "LedgerLine",
     "MeasuredRates",
     "MissingKeyError",

@@ -6,10 +6,12 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import anyio.to_thread
 import pytest
 
-from nanobatch import BrokenImageError, Candidate, ConfigError, Verdict, filters
+from nanobatch import BrokenImageError, Candidate, ConfigError, Gemini, Verdict, filters
 from nanobatch.filters.container import fault_in
+from nanobatch.simulator import Simulator
 from nanobatch.testing import check_filter, gallery
 
 if TYPE_CHECKING:
@@ -189,6 +191,25 @@ def test_parameters_that_a_checkpoint_cannot_see_are_noted() -> None:
 
     assert any("checkpoints do not notice when a parameter changes" in note for note in notes)
     assert any("does not pickle" in note for note in notes)
+
+
+async def test_a_judge_is_checked_on_the_backend_it_is_given() -> None:
+    judge = filters.GeminiJudge("Is it a fox?")
+
+    async with Simulator(scores=8) as simulator:
+        backend = Gemini(api_key="simulated", base_url=simulator.base_url)
+        check = await anyio.to_thread.run_sync(
+            lambda: check_filter(judge, images=FEW, backend=backend)
+        )
+
+    assert check.is_sound, check
+    assert check.count("accepted") == simulator.bill.requests == len(FEW)
+    assert check.usd == simulator.bill.usd > 0
+
+
+def test_a_judge_without_a_backend_is_refused() -> None:
+    with pytest.raises(ConfigError, match="asks a model"):
+        check_filter(filters.AllOf(filters.GeminiJudge("Is it a fox?")))
 
 
 def test_what_is_no_filter_is_refused() -> None:

@@ -15,6 +15,7 @@ from pydantic import SecretStr, ValidationError
 
 from nanobatch.backend.address import checked, origin, proxy_for
 from nanobatch.backend.answer import read_answer
+from nanobatch.backend.body import config_of, content_of
 from nanobatch.backend.foreign import as_object, plain_text, text_of
 from nanobatch.backend.redact import KeyLogFilter
 from nanobatch.backend.translate import (
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from google import genai
-    from google.genai import errors, types
+    from google.genai import errors
 
-    from nanobatch.backend.protocol import ImageRequest, Reply
+    from nanobatch.backend.protocol import ImageRequest, JsonRequest, Reply
 
 __all__ = ["Gemini"]
 
@@ -139,6 +140,19 @@ class Gemini:
         Raises:
             ProviderError: The class says who must act; see `nanobatch.backend.ImageBackend`.
         """
+        return await self._answer(request)
+
+    async def generate_json(self, request: JsonRequest) -> Reply:
+        """Send one `generateContent` request for JSON and return its complete answer.
+
+        Cancellation and errors are as with `generate`.
+
+        Raises:
+            ProviderError: The class says who must act; see `nanobatch.backend.ImageBackend`.
+        """
+        return await self._answer(request)
+
+    async def _answer(self, request: ImageRequest | JsonRequest) -> Reply:
         client = self._opened()
         seconds = self._timeout_seconds or request.timeout_seconds
         started = time.perf_counter()
@@ -172,7 +186,7 @@ class Gemini:
         return tokens
 
     async def _send(
-        self, client: genai.Client, request: ImageRequest, seconds: float
+        self, client: genai.Client, request: ImageRequest | JsonRequest, seconds: float
     ) -> bytes | str:
         """Return the body of a 200 answer, as it came."""
         from nanobatch.backend.transport import keep_answer  # noqa: PLC0415 - httpx2 is heavy
@@ -180,10 +194,10 @@ class Gemini:
         fault: ProviderError | None = None
         with keep_answer() as kept:
             try:
-                config = _config(request, seconds, keep_body=client is self._own_client)
+                config = config_of(request, seconds, keep_body=client is self._own_client)
                 with anyio.fail_after(seconds):
                     response = await client.aio.models.generate_content(
-                        model=request.model, contents=_content(request), config=config
+                        model=request.model, contents=content_of(request), config=config
                     )
                     if not kept and response.sdk_http_response is not None:
                         kept.append(response.sdk_http_response.body or "")
@@ -253,40 +267,6 @@ def _is_header_text(text: str) -> bool:
     return text.isascii() and text.isprintable()
 
 
-def _content(request: ImageRequest) -> types.Content:
-    from google.genai import types  # noqa: PLC0415 - loaded by now
-
-    parts = [types.Part(text=request.prompt)]
-    parts += [
-        types.Part.from_bytes(data=image, mime_type=_mime_type(image))
-        for image in request.input_images
-    ]
-    return types.Content(role="user", parts=parts)
-
-
-def _config(
-    request: ImageRequest, seconds: float, *, keep_body: bool
-) -> types.GenerateContentConfig:
-    from google.genai import types  # noqa: PLC0415 - loaded by now
-
-    level = request.thinking_level
-    return types.GenerateContentConfig(
-        response_modalities=["IMAGE"],
-        image_config=types.ImageConfig(aspect_ratio=request.aspect_ratio, image_size=request.size),
-        thinking_config=(
-            types.ThinkingConfig(thinking_level=types.ThinkingLevel(level)) if level else None
-        ),
-        # One call is one request: neither of these may send another.
-        automatic_continuation=False,
-        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
-        should_return_http_response=keep_body or None,
-        http_options=types.HttpOptions(
-            timeout=max(1, round(seconds * 1000)),
-            retry_options=types.HttpRetryOptions(attempts=1),
-        ),
-    )
-
-
 def _translated(error: Exception, seconds: float, *, is_free: bool = False) -> ProviderError:
     """Translate what the SDK or its HTTP stack raised, once and for all."""
     if isinstance(error, ProviderError):  # from our transport
@@ -319,14 +299,3 @@ def _complaint(error: Exception) -> str:
         found = error.errors(include_input=False, include_url=False, include_context=False)
         return "; ".join(f"{one['loc'][-1] if one['loc'] else ''}: {one['msg']}" for one in found)
     return plain_text(str(error))
-
-
-def _mime_type(image: bytes) -> str:
-    """Name the type of an input image by its first bytes, as the API wants it named."""
-    if image.startswith(b"\x89PNG"):
-        return "image/png"
-    if image.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
-        return "image/webp"
-    return "image/heic"

@@ -15,20 +15,27 @@ from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from numbers import Number
 from pathlib import PurePath
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.errors import ConfigError, FilterError
 
+if TYPE_CHECKING:
+    from nanobatch.backend import JsonRequest, Reply
+    from nanobatch.models import Model
+
 __all__ = [
     "AnyFilter",
     "Ask",
+    "AskModel",
+    "AsksModel",
     "CombinesFilters",
     "Filter",
     "PaidFilter",
     "RemembersAccepted",
     "as_verdict",
+    "asks_model",
     "checked",
     "combines",
     "fingerprint",
@@ -118,6 +125,23 @@ class CombinesFilters(Protocol):
         ...
 
 
+AskModel: TypeAlias = Callable[["JsonRequest", "Model"], Awaitable["Reply"]]
+"""Sends a request to a model, at its prices: with permit, pace, reserve, ledger line and tries."""
+
+
+@runtime_checkable
+class AsksModel(Protocol):
+    """A filter that asks a model, and is handed the pipeline's way of doing so.
+
+    What it asks is paid for as it goes, each request with a ledger line of its own, so the
+    `usd` of its verdict is not booked once more. Its `__call__` is not used by pipelines.
+    """
+
+    async def judge(self, candidate: Candidate, ask_model: AskModel, /) -> Verdict:
+        """Return the verdict; the deadline of the filter does not run while a model is asked."""
+        ...
+
+
 def checked(value: object) -> AnyFilter:
     """Return `value` if it can be used as a filter.
 
@@ -163,6 +187,12 @@ def combines(filter: AnyFilter) -> CombinesFilters | None:  # noqa: A002 - the w
     """Return the filter if it is made of others; else `None`."""
     is_made_of_others = callable(getattr(filter, "combine", None))
     return cast("CombinesFilters", filter) if is_made_of_others else None
+
+
+def asks_model(filter: AnyFilter) -> AsksModel | None:  # noqa: A002 - the word of this library
+    """Return the filter if it asks a model; else `None`."""
+    is_one = inspect.iscoroutinefunction(getattr(type(filter), "judge", None))
+    return cast("AsksModel", filter) if is_one else None
 
 
 def parts_of(filter: AnyFilter) -> Iterator[AnyFilter]:  # noqa: A002 - the word of this library

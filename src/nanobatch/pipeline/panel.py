@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,16 +21,26 @@ import anyio.to_thread
 from nanobatch.backend.foreign import plain_text
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_in
-from nanobatch.filters.protocol import as_verdict, combines, is_async, name_of, parts_of, remembers
+from nanobatch.filters.protocol import (
+    as_verdict,
+    asks_model,
+    combines,
+    is_async,
+    name_of,
+    parts_of,
+    remembers,
+)
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
+    from nanobatch.backend import JsonRequest, Reply
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.filters import AnyFilter, RemembersAccepted
-    from nanobatch.filters.protocol import Ask
+    from nanobatch.filters.protocol import Ask, AskModel
+    from nanobatch.models import Model
 
 __all__ = ["FILTER_THREADS", "FilterFailed", "Judgement", "Panel"]
 
@@ -63,6 +74,12 @@ class Judgement:
     def memos_json(self) -> str:
         """The memos as they are stored."""
         return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
+
+
+class _Begin(Protocol):
+    """Lets the deadline of a filter begin, now or anew."""
+
+    def __call__(self, in_seconds: float = ...) -> None: ...
 
 
 class Panel:
@@ -122,15 +139,34 @@ class Panel:
             except Exception as error:
                 raise FilterFailed(name, _sentence(name, error)) from error
 
-    async def answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
+    async def answer(
+        self, one: AnyFilter, candidate: Candidate, *, ask_model: AskModel | None = None
+    ) -> Verdict:
         """Return what one filter says.
+
+        Args:
+            one: The filter.
+            candidate: What it judges.
+            ask_model: How a filter asks a model, if it does.
 
         Raises:
             FilterFailed: It exceeded its deadline.
             Exception: What it raised.
         """
         name = name_of(one)
+        judge = asks_model(one)
         with self._deadline(name) as begin:
+            if judge is not None and ask_model is not None:
+
+                async def ask(request: JsonRequest, model: Model) -> Reply:
+                    begin(in_seconds=math.inf)  # each request has a deadline of its own
+                    try:
+                        return await ask_model(request, model)
+                    finally:
+                        begin()
+
+                begin()
+                return as_verdict(await judge.judge(candidate, ask), filter_name=name)
             if is_async(one):
                 begin()
                 result = one(candidate)
@@ -143,18 +179,19 @@ class Panel:
             return as_verdict(result, filter_name=name)
 
     @contextmanager
-    def _deadline(self, name: str) -> Generator[Callable[[], None]]:
+    def _deadline(self, name: str) -> Generator[_Begin]:
         """Give up what a filter does too long after a call of what this yields.
 
-        It begins when the filter does: waiting for a thread is no fault of the filter.
+        It begins when the filter does: waiting for a thread, or for a model, is no fault of the
+        filter.
 
         Raises:
             FilterFailed: The deadline passed.
         """
         with anyio.CancelScope() as scope:
 
-            def begin() -> None:
-                scope.deadline = anyio.current_time() + self._timeout_seconds
+            def begin(in_seconds: float = self._timeout_seconds) -> None:
+                scope.deadline = anyio.current_time() + in_seconds
 
             yield begin
         if scope.cancelled_caught:

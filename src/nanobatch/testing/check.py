@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 import anyio
 
 from nanobatch.candidate import AcceptedImage
+from nanobatch.errors import ConfigError
 from nanobatch.filters.container import fault_in
 from nanobatch.filters.protocol import (
+    asks_model,
     checked,
     fingerprint,
     is_async,
@@ -27,14 +29,17 @@ from nanobatch.filters.protocol import (
     worst_case_usd,
 )
 from nanobatch.models import Tier
+from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.panel import FilterFailed, Panel
 from nanobatch.testing.gallery import gallery
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from nanobatch.backend import JsonBackend, JsonRequest, Reply
     from nanobatch.candidate import Candidate, Verdict
     from nanobatch.filters import AnyFilter
+    from nanobatch.models import Model
     from nanobatch.pipeline.panel import Judgement
     from nanobatch.testing.gallery import GalleryImage
 
@@ -121,6 +126,7 @@ def check_filter(
     *,
     images: Sequence[GalleryImage] | None = None,
     timeout_seconds: float = 60.0,
+    backend: JsonBackend | None = None,
 ) -> FilterCheck:
     """Let a filter judge a gallery as a pipeline would, and look for what bites in a run.
 
@@ -140,11 +146,19 @@ def check_filter(
         filter: Any filter.
         images: What it judges; `gallery()` if not given.
         timeout_seconds: Deadline of one judgement.
+        backend: Whom a filter asks that asks a model, for instance `Gemini()`, not yet opened;
+            its calls are made without budget and without further tries.
 
     Raises:
-        ConfigError: It is no filter.
+        ConfigError: It is no filter, or asks a model and there is no backend.
     """
-    check = _Check(checked(filter), images or gallery(), timeout_seconds=timeout_seconds)
+    one = checked(filter)
+    if backend is None and any(asks_model(part) is not None for part in parts_of(one)):
+        raise ConfigError(
+            f"Filter {name_of(one)} asks a model: pass check_filter(..., backend=Gemini()), or one "
+            "that speaks to the simulator."
+        )
+    check = _Check(one, images or gallery(), timeout_seconds=timeout_seconds, backend=backend)
     found: list[FilterCheck | BaseException] = []
 
     def run() -> None:  # in a thread of its own: here an event loop may be running
@@ -166,8 +180,14 @@ class _Check:
     """One check at work."""
 
     def __init__(
-        self, one: AnyFilter, images: Sequence[GalleryImage], *, timeout_seconds: float
+        self,
+        one: AnyFilter,
+        images: Sequence[GalleryImage],
+        *,
+        timeout_seconds: float,
+        backend: JsonBackend | None,
     ) -> None:
+        self._backend = backend
         self._filter = one
         self._images = images
         self._panel = Panel(timeout_seconds=timeout_seconds)
@@ -176,6 +196,13 @@ class _Check:
         self._memos: dict[str, dict[str, bytes]] = {}
 
     async def run(self) -> FilterCheck:
+        """Check it, with an open backend if it needs one."""
+        if self._backend is None:
+            return await self._run()
+        async with opened(self._backend):
+            return await self._run()
+
+    async def _run(self) -> FilterCheck:
         stated = worst_case_usd(self._filter)
         self._look_at_the_object(stated)
         first = [await self._judge(image) for image in self._images]
@@ -199,7 +226,7 @@ class _Check:
         candidate = image.candidate()
         if fault_in(image.image_bytes) is not None:
             return CheckedImage(image=image, outcome="not shown")
-        looked = _Look(self._panel, self._problems)
+        looked = _Look(self._panel, self._problems, self._backend)
         try:
             judgement = await self._panel.judge(candidate, [self._filter], ask=looked.ask)
         except FilterFailed as failed:
@@ -272,7 +299,10 @@ class _Check:
 class _Look:
     """Asks the parts of a filter about one candidate and looks at what each of them did."""
 
-    def __init__(self, panel: Panel, problems: dict[str, None]) -> None:
+    def __init__(
+        self, panel: Panel, problems: dict[str, None], backend: JsonBackend | None
+    ) -> None:
+        self._backend = backend
         self._panel = panel
         self._problems = problems
         self.seconds = 0.0
@@ -282,7 +312,7 @@ class _Look:
         picture = candidate.image  # decoded now, so that it does not count for the filter
         started = time.perf_counter()
         try:
-            verdict = await self._panel.answer(part, candidate)
+            verdict = await self._panel.answer(part, candidate, ask_model=self._ask_model)
         finally:
             self.seconds += time.perf_counter() - started
             candidate.forget_changes()
@@ -298,6 +328,12 @@ class _Look:
                 "USD of its worst_case_usd."
             ] = None
         return verdict
+
+    async def _ask_model(self, request: JsonRequest, model: Model) -> Reply:
+        del model
+        if self._backend is None:
+            raise ConfigError("There is no backend to ask.")
+        return await self._backend.generate_json(request)
 
 
 def vars_of(part: object) -> dict[str, object]:
