@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.files import ImageFiles
+from nanobatch.checkpoint.judged import JUDGED_SINCE, QUESTIONS, VERDICTS, figures_of
 from nanobatch.checkpoint.records import Moment, StageFigures
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.checkpoint.judged import FilterFigures
     from nanobatch.checkpoint.records import (
         CandidateRecord,
         Failure,
@@ -152,6 +154,16 @@ class CheckpointReader:
         wanted = None if tier is None else Tier(tier)
         with row_errors(self.root):
             return CostModel.from_ledger(self.ledger_at(self.moment(), tier=wanted, tag=tag))
+
+    def filters(self) -> tuple[FilterFigures, ...]:
+        """Return what each filter was asked, rejected and charged, in the order they are asked.
+
+        It covers the slots begun since the list of filters was last changed.
+        """
+        since, names = self._rows(JUDGED_SINCE)[0]
+        verdicts, questions = self._rows(VERDICTS, (since,)), self._rows(QUESTIONS, (since,))
+        with row_errors(self.root):
+            return figures_of(names, verdicts, questions)
 
     @property
     def spend(self) -> Spend:
