@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -255,6 +256,47 @@ async def test_cancelling_keeps_what_a_judge_was_being_asked_about(tmp_path: Pat
 
     drawn = [line for line in server.bill.lines if line.model == LITE]
     assert kept == {"accepted": 1}  # the answer came within the time for calls in flight
+    assert result.delivered == 1
+    assert len(drawn) == 1
+
+
+KILLED = """
+import sys
+from nanobatch import Budget, Gemini, Job, TwoTierPipeline, filters
+pipeline = TwoTierPipeline(
+    Gemini(api_key="k", base_url=sys.argv[1]),
+    filters=[filters.GeminiJudge("Is it a fox?")],
+    checkpoint=sys.argv[2],
+    budget=Budget.unlimited(),
+)
+pipeline.run_sync([Job(id="a", prompt="a fox")])
+"""
+
+
+async def test_a_kill_while_a_judge_is_asked_leaves_unknown_money_and_the_image(
+    tmp_path: Path,
+) -> None:
+    asked = anyio.Event()
+
+    def hold(call: Call) -> Answer | None:
+        if call.model != JUDGE or asked.is_set():
+            return None
+        asked.set()
+        return answers.judgement(9).after(30)
+
+    async with simulator(answer=hold) as server:
+        arguments = [sys.executable, "-c", KILLED, server.base_url, str(tmp_path)]
+        async with await anyio.open_process(arguments) as process:
+            with anyio.fail_after(60):
+                await asked.wait()
+            process.kill()
+            await process.wait()
+        result = await run(server, tmp_path)
+
+    lost, found = judge_lines(tmp_path)
+    drawn = [line for line in server.bill.lines if line.model == LITE]
+    assert (lost.outcome, found.outcome) == (Outcome.UNKNOWN, Outcome.BILLED)
+    assert Decimal("0.003") < lost.unknown_usd < Decimal("0.006")
     assert result.delivered == 1
     assert len(drawn) == 1
 
