@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import anyio
+import pytest
 
-from nanobatch import Budget, Ended, ImageRequest, Job, Reply, TokenUsage, TwoTierPipeline
+from nanobatch import (
+    Budget,
+    Checkpoint,
+    Ended,
+    ImageAccepted,
+    ImageRequest,
+    Job,
+    JobStatus,
+    Reply,
+    TokenUsage,
+    TwoTierPipeline,
+    Verdict,
+)
 from nanobatch.filters import NearDuplicate
+from nanobatch.testing import ScriptedBackend
 from tests.filters.files import saved
 from tests.filters.looks import look
 from tests.support import candidates
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from nanobatch import AcceptedImage, Candidate, Event
 
 TOGETHER = 16
 
@@ -72,6 +90,106 @@ async def test_of_two_near_duplicates_in_flight_exactly_one_is_accepted(tmp_path
     assert result.delivered == TOGETHER
     assert len(rejected) == TOGETHER // 2
     assert {one.slot for one in rejected} <= set(range(1, TOGETHER + 1))
+
+
+class Waits:
+    """Shows one picture to two jobs that let two candidates compete, in an order that hurts.
+
+    Job `a` gets the picture and has to wait for its second candidate, until job `b`, which wants
+    the first that passes, has got the same picture accepted.
+    """
+
+    def __init__(self) -> None:
+        self.accepted = anyio.Event()
+        self.calls: Counter[str] = Counter()
+
+    async def generate(self, request: ImageRequest) -> Reply:
+        self.calls[request.prompt] += 1
+        nth = self.calls[request.prompt]
+        if request.prompt == "a":
+            if nth > 1:
+                await self.accepted.wait()
+            number = 5 if nth == 1 else 100 + nth
+        else:
+            while self.calls["a"] < 2:  # noqa: ASYNC110 - until the first of `a` has passed
+                await anyio.sleep(0.01)
+            number = 5
+        usage = TokenUsage(prompt_tokens=1, image_tokens=1120, text_tokens=0)
+        return Reply(images=(saved(look(number), "PNG"),), usage=usage)
+
+    async def aclose(self) -> None:
+        """Nothing is held open."""
+
+    def hear(self, event: Event) -> None:
+        if isinstance(event, ImageAccepted):
+            self.accepted.set()
+
+
+@dataclass(frozen=True)
+class FirstIsBest:
+    """Scores the picture that both jobs get highest."""
+
+    name: str = "first_is_best"
+
+    def __call__(self, candidate: Candidate) -> Verdict:
+        return Verdict.accept(score=1 if candidate.image_bytes == saved(look(5), "PNG") else 0)
+
+
+@pytest.mark.parametrize("keep_rejected", ["thumbnail", "all", "none"])
+async def test_a_candidate_that_waited_for_its_group_is_compared_once_more(
+    keep_rejected: Any, tmp_path: Path
+) -> None:
+    backend = Waits()
+
+    result = await TwoTierPipeline(
+        backend,
+        filters=[FirstIsBest(), NearDuplicate()],
+        checkpoint=tmp_path,
+        budget=Budget.unlimited(),
+        concurrency=1 + 1,
+        keep_rejected=keep_rejected,
+    ).run([Job(id="a", prompt="a", best_of=2), Job(id="b", prompt="b")], progress=backend.hear)
+
+    [rejected] = [one for one in candidates(tmp_path) if one.reason]
+    assert result.ended is Ended.COMPLETE
+    assert result.delivered == 2
+    assert rejected.job_id == "a"
+    assert rejected.reason == "near-duplicate (of image 1 of job 'b': 0 of 64 bits differ)"
+    assert (rejected.thumbnail is not None) == (keep_rejected == "thumbnail")
+    assert (rejected.path is not None) == (keep_rejected == "all")
+    assert backend.calls == {"a": 3, "b": 1}
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert checkpoint.verify().is_clean
+        assert checkpoint.cost_model().accepted == 2
+
+
+async def test_a_filter_that_cannot_compare_again_leaves_the_candidate_in_hand(
+    tmp_path: Path,
+) -> None:
+    class Broken(FirstIsBest):
+        def __call__(self, candidate: Candidate) -> Verdict:
+            return Verdict(accepted=True, memo=b"1")
+
+        def seen(self, image: AcceptedImage, memo: bytes) -> None:
+            """Learn nothing."""
+
+        def again(self, memo: bytes) -> Verdict:
+            raise ValueError("no idea")
+
+    def pipeline(*filters: Any) -> TwoTierPipeline:
+        return TwoTierPipeline(
+            ScriptedBackend(), filters=filters, checkpoint=tmp_path, budget=Budget.unlimited()
+        )
+
+    first = await pipeline(Broken()).run([Job(id="a", prompt="a", best_of=2)])
+    second = await pipeline().run([Job(id="a", prompt="a", best_of=2)])
+
+    assert first.jobs["a"].status is JobStatus.PENDING
+    assert [one.message for one in first.failures] == [
+        "Filter first_is_best raised ValueError: no idea"
+    ]
+    assert second.delivered == 1
+    assert second.jobs["a"].slots == 2
 
 
 async def test_what_an_earlier_run_accepted_is_not_accepted_again(tmp_path: Path) -> None:

@@ -54,9 +54,10 @@ class NearDuplicate:
     differ in about 32. The hash sees neither colour nor fine detail. What it misses: crops,
     rotated and mirrored copies, the same subject drawn again.
 
-    Of two near-duplicates in flight exactly one is accepted. That holds for images accepted as
-    they come and for finishes; with `best_of` above 1 a candidate is compared when it passes, and
-    not again when its group is decided.
+    Of two near-duplicates in flight exactly one is accepted. A candidate that waits for its
+    `best_of` group is compared again when the group is decided. Only a draft that is delivered in
+    place of a rejected finish (`finish_fallback`) is not, and nothing is when this filter stands
+    inside a combination.
 
     Use one object for one checkpoint: whatever it was told of, it compares with. It takes about
     100 bytes an accepted image and, for a million of them, less than a millisecond a look-up.
@@ -91,9 +92,11 @@ class NearDuplicate:
         Raises:
             BrokenImageError: The pixels cannot be decoded.
         """
-        found = perceptual_hash(candidate.image)
-        memo = found.to_bytes(_MEMO_BYTES, "big")
-        near = self._accepted.index.nearest(found)
+        return self.again(perceptual_hash(candidate.image).to_bytes(_MEMO_BYTES, "big"))
+
+    def again(self, memo: bytes, /) -> Verdict:
+        """Return the verdict on a picture by its hash: images may have been accepted since."""
+        near = self._accepted.index.nearest(int.from_bytes(memo, "big"))
         if near is None:
             return Verdict(accepted=True, memo=memo)
         place, differing = near

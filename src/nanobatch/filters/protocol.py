@@ -31,6 +31,7 @@ __all__ = [
     "AskModel",
     "AsksModel",
     "CombinesFilters",
+    "ComparesAgain",
     "Filter",
     "PaidFilter",
     "RemembersAccepted",
@@ -91,6 +92,19 @@ class RemembersAccepted(Protocol):
             memo: `Verdict.memo` as this filter returned it for that image; empty if it was
                 accepted in a run without this filter.
         """
+        ...
+
+
+@runtime_checkable
+class ComparesAgain(RemembersAccepted, Protocol):
+    """A filter that remembers and can say from its memo alone whether an image still passes.
+
+    A candidate that passed may wait for others of its job (`best_of`) while images of other jobs
+    are accepted. Before it is accepted, such a filter is asked once more.
+    """
+
+    def again(self, memo: bytes, /) -> Verdict:
+        """Return the verdict of today on a candidate that passed with this memo."""
         ...
 
 

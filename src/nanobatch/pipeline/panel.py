@@ -139,6 +139,35 @@ class Panel:
             except Exception as error:
                 raise FilterFailed(name, _sentence(name, error)) from error
 
+    async def compare_again(
+        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
+    ) -> tuple[str, Verdict] | None:
+        """Return the first filter by which a candidate that has passed does not pass any more.
+
+        Only filters in the list itself are asked, and only those that can say so from a memo.
+
+        Raises:
+            FilterFailed: One of them raised or exceeded its deadline.
+        """
+        for one in filters:
+            name = name_of(one)
+            again = getattr(one, "again", None)
+            if not callable(again) or name not in memos:
+                continue
+            try:
+                with self._deadline(name) as begin:
+                    result = await run_in_daemon(
+                        partial(again, memos[name]), limiter=self._threads, on_start=begin
+                    )
+                verdict = as_verdict(result, filter_name=name)
+            except FilterFailed:
+                raise
+            except Exception as error:
+                raise FilterFailed(name, _sentence(name, error)) from error
+            if not verdict.accepted:
+                return name, verdict
+        return None
+
     async def answer(
         self, one: AnyFilter, candidate: Candidate, *, ask_model: AskModel | None = None
     ) -> Verdict:
