@@ -63,3 +63,12 @@ def test_a_look_up_among_a_hundred_thousand_takes_less_than_five_milliseconds() 
 
     assert len(index) == 100_000
     assert (time.process_time() - started) / 50 < 0.005
+
+
+def test_it_tells_every_place_of_a_hash() -> None:
+    index = HashIndex(6)
+    for one in (5, 7, 5, 5 ^ 1 << 63, 5):
+        index.add(one)
+
+    assert list(index.places_of(5)) == [4, 2, 0]
+    assert list(index.places_of(6)) == []

@@ -56,6 +56,14 @@ class HashIndex:
             older.append(newest[key])
             newest[key] = place
 
+    def places_of(self, wanted: int) -> Iterator[int]:
+        """Yield the places of exactly this hash, the last one first."""
+        place = self._newest[0][_keys(wanted)[0]]
+        while place != _NONE:
+            if self._hashes[place] == wanted:
+                yield place
+            place = self._older[0][place]
+
     def nearest(self, wanted: int) -> tuple[int, int] | None:
         """Return place and distance of the nearest hash, of several the first; `None` if too far.
 

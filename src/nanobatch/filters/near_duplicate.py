@@ -33,8 +33,8 @@ class _Accepted:
 
     def add(self, found: int, image: AcceptedImage) -> None:
         """Add an image; one that is told again changes nothing."""
-        near = self.index.nearest(found)
-        if near is None or near[1] > 0 or self.at(near[0]) != (image.job_id, image.number):
+        known = (self.at(place) for place in self.index.places_of(found))
+        if (image.job_id, image.number) not in known:
             self.index.add(found)
             self._job_ids.append(image.job_id)
             self._numbers.append(image.number)
@@ -60,7 +60,8 @@ class NearDuplicate:
     inside a combination.
 
     Use one object for one checkpoint: whatever it was told of, it compares with. It takes about
-    100 bytes an accepted image and, for a million of them, less than a millisecond a look-up.
+    100 bytes an accepted image. Among a million a look-up takes less than a millisecond for a
+    distance up to 7, about 4 up to 11, and tens above that.
     An image that was accepted in a run without this filter is read from its file.
     """
 
