@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import Candidate
 
-BUILT_IN = ["aspect_ratio", "decodes", "min_bytes", "min_size", "not_blank"]
+BUILT_IN = ["aspect_ratio", "decodes", "min_bytes", "min_size", "near_duplicate", "not_blank"]
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final, cast
 from nanobatch.errors import ConfigError
 from nanobatch.filters.file import Decodes, MinBytes
 from nanobatch.filters.frame import AspectRatio, MinSize
+from nanobatch.filters.near_duplicate import NearDuplicate
 from nanobatch.filters.picture import NotBlank
 from nanobatch.filters.protocol import checked
 
@@ -33,6 +34,7 @@ _BUILT_IN: Final = {
     "decodes": Decodes,
     "min_bytes": MinBytes,
     "min_size": MinSize,
+    "near_duplicate": NearDuplicate,
     "not_blank": NotBlank,
 }
 

@@ -1,0 +1,1 @@
+"""What filters cost in time and memory."""
