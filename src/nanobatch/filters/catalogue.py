@@ -13,10 +13,14 @@ import difflib
 from typing import TYPE_CHECKING, Final, cast
 
 from nanobatch.errors import ConfigError
+from nanobatch.filters.borders import NoBorders
+from nanobatch.filters.exposure import Exposure
 from nanobatch.filters.file import Decodes, MinBytes
 from nanobatch.filters.frame import AspectRatio, MinSize
-from nanobatch.filters.picture import NotBlank
+from nanobatch.filters.picture import Alpha, NotBlank
 from nanobatch.filters.protocol import checked
+from nanobatch.filters.sharpness import Sharpness
+from nanobatch.filters.tiled import NotTiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,11 +33,16 @@ __all__ = ["available", "default", "load"]
 _GROUP: Final = "nanobatch.filters"
 _OURS: Final = "nanobatch"
 _BUILT_IN: Final = {
+    "alpha": Alpha,
     "aspect_ratio": AspectRatio,
     "decodes": Decodes,
+    "exposure": Exposure,
     "min_bytes": MinBytes,
     "min_size": MinSize,
+    "no_borders": NoBorders,
     "not_blank": NotBlank,
+    "not_tiled": NotTiled,
+    "sharpness": Sharpness,
 }
 
 
