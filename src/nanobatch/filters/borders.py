@@ -21,11 +21,14 @@ _SAME_TONES: Final = 8
 _STRAY_SHARE: Final = 0.02
 """Share of a line of a bar that may differ from it."""
 
+_DRIFT_TONES: Final = 3
+"""How far a line near the end of a bar may be from the first: in a shade it is nearly 8 away."""
+
 _EDGE_SHARE: Final = 0.5
 """Share of the line behind a bar that must differ from it: a bar ends all at once."""
 
-_EDGE_LINES: Final = 3
-"""Lines in which it must end; the first is half bar, half picture."""
+_EDGE_LINES: Final = 8
+"""Lines in which it must end: JPEG blurs an edge over a block of eight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +43,7 @@ class NoBorders:
 
     name: str = field(default="no_borders", init=False, repr=False)
 
-    max_border_share: float = 0.015
+    max_border_share: float = 0.012
     """Largest share of width or height, 0 to 0.5, that each of two bars may take."""
 
     def __post_init__(self) -> None:
@@ -76,11 +79,16 @@ class NoBorders:
 
 def _bar_lines(grey: Image) -> int:
     """Return the height of the smaller of two bars above and below; 0 if they are not twins."""
-    tones = [_median(grey, line) for line in (0, grey.height - 1)]
+    last = grey.height - 1
+    tones = (_median(grey, 0), _median(grey, last))
     if abs(tones[0] - tones[1]) > _SAME_TONES:
         return 0
     shares = _differing_shares(grey, tones[0])
-    return min(_depth(shares), _depth(shares[::-1]))
+    above, below = _depth(shares), _depth(shares[::-1])
+    # Not the very last line of a bar: there, JPEG shows something of the picture.
+    inner = (_median(grey, above * 3 // 4), _median(grey, last - below * 3 // 4))
+    drift = max(abs(tone - other) for tone, other in zip(tones, inner, strict=True))
+    return min(above, below) if drift <= _DRIFT_TONES else 0
 
 
 def _median(grey: Image, line: int) -> int:

@@ -20,8 +20,8 @@ __all__ = ["Alpha", "NotBlank"]
 _OPAQUE: Final = 250
 """Alpha, of 255, from which a pixel counts as opaque: lossy formats make 255 a little less."""
 
-_NEAR_TONES: Final = 8
-"""Neighbouring tones that count as one: JPEG and film grain make some of a single one."""
+_NEAR_TONES: Final = 16
+"""Neighbouring tones that count as one: JPEG makes as many of one around a mark, grain fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,7 +42,7 @@ class NotBlank:
     """
 
     max_tone_share: float = 0.999
-    """Largest share of pixels, 0 to 1, that may have one tone (give or take 4 of 255).
+    """Largest share of pixels, 0 to 1, that may have one tone (give or take 8 of 255).
 
     At 0.999, 1,049 pixels of a 1024x1024 picture must differ: more than a 32x32 mark has.
     """

@@ -18,8 +18,11 @@ __all__ = ["Sharpness"]
 _FAR_PX: Final = 8
 """Over this distance even a blurred edge shows most of its contrast."""
 
-_STRONGEST: Final = 0.002
-"""Share of the pixels that is looked at: the strongest edges, wherever they are."""
+_STRONGEST: Final = 0.0005
+"""Share of the pixels, for each pixel of distance, that is looked at: the strongest edges.
+
+An edge that shows in one difference of neighbours shows in eight over eight pixels.
+"""
 
 _MIN_STEP: Final = 16
 """Contrast, in tones of 255, below which nothing counts as an edge."""
@@ -37,7 +40,7 @@ class Sharpness:
 
     name: str = field(default="sharpness", init=False, repr=False)
 
-    min_sharpness: float = 0.3
+    min_sharpness: float = 0.4
     """Least share, 0 to 1, of an edge's contrast that must lie between neighbouring pixels."""
 
     def __post_init__(self) -> None:
@@ -78,7 +81,7 @@ def _step(grey: Image, distance_px: int) -> int:
         other = grey.crop((0, 0, width - x, height - y))
         for tone, count in enumerate(ImageChops.difference(one, other).histogram()):
             counts[tone] += count
-    left = sum(counts) * _STRONGEST
+    left = sum(counts) * _STRONGEST * distance_px
     for tone in range(255, 0, -1):
         left -= counts[tone]
         if left < 0:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["NotTiled"]
 
-_SIDE_PX: Final = 32
-"""Side of the thumbnail of each part."""
+_SIDE_PX: Final = 16
+"""Side of the thumbnail of each part; in larger ones, copies that differ a little are unlike."""
 
-_MAX_SHIFT_PX: Final = 2
+_MAX_SHIFT_PX: Final = 1
 """How far the copies may be out of place, in pixels of the thumbnail: 6 % of a part."""
 
-_HINT: Final = 0.3
+_HINT: Final = 0.1
 """Likeness below which no shift will make copies of two parts."""
 
 _MIN_DEVIATION: Final = 3.0
@@ -46,7 +46,7 @@ class NotTiled:
 
     name: str = field(default="not_tiled", init=False, repr=False)
 
-    max_likeness: float = 0.8
+    max_likeness: float = 0.65
     """Largest correlation, 0 to 1, that all neighbouring parts may have; 1 is the very same."""
 
     def __post_init__(self) -> None:
@@ -87,9 +87,7 @@ def _parts(grey: Image, count: int, *, is_stacked: bool) -> list[Image]:
     row = grey.resize(size, Image.Resampling.BOX)
     mean = row.resize((1, _SIDE_PX), Image.Resampling.BOX).resize(size)
     rest = ImageChops.subtract(row, mean, offset=128)
-    return [
-        rest.crop((left, 0, left + _SIDE_PX, _SIDE_PX)) for left in range(0, size[0], _SIDE_PX)
-    ]
+    return [rest.crop((left, 0, left + _SIDE_PX, _SIDE_PX)) for left in range(0, size[0], _SIDE_PX)]
 
 
 def _likeness(one: Image, other: Image) -> float:
@@ -132,5 +130,6 @@ _SQUARES: Final = tuple(tone * tone for tone in _TONES)
 def _variance(grey: Image) -> float:
     counts = grey.histogram()
     pixels = grey.width * grey.height
-    mean = sum(map(mul, counts, _TONES)) / pixels
-    return sum(map(mul, counts, _SQUARES)) / pixels - mean**2
+    mean: float = sum(map(mul, counts, _TONES)) / pixels
+    mean_square: float = sum(map(mul, counts, _SQUARES)) / pixels
+    return mean_square - mean**2

@@ -13,7 +13,7 @@ from nanobatch.errors import BrokenImageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAGIC", "check", "check_rows", "size"]
+__all__ = ["MAGIC", "check", "check_rows", "is_drawn_downwards", "size"]
 
 MAGIC: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -105,6 +105,15 @@ def check_rows(image_bytes: bytes) -> None:
     raise BrokenImageError(
         f"The PNG lacks pixels: {held:,} of {wanted:,} bytes of its rows are there."
     )
+
+
+def is_drawn_downwards(image_bytes: bytes) -> bool:
+    """Return whether the last row comes last, as it does in a PNG that is not interlaced.
+
+    Args:
+        image_bytes: A PNG that `check` has passed.
+    """
+    return image_bytes[28] == 0
 
 
 def _chunks(image_bytes: bytes) -> Iterator[tuple[bytes, memoryview]]:

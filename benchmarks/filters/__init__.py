@@ -1,0 +1,1 @@
+"""How well the technical filters judge a labelled gallery, and what they cost."""
