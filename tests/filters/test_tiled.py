@@ -55,7 +55,7 @@ def test_a_third_part_that_differs_makes_it_no_copies() -> None:
 def test_a_copy_that_is_darker_and_a_little_out_of_place_is_a_copy() -> None:
     shifted = Image.new("L", (120, 120), 90)
     shifted.paste(ONE_SCENE, (7, 0))  # one pixel of a thumbnail of 16
-    darker = shifted.point(lambda tone: tone // 2)
+    darker = shifted.point(lambda tone: tone * 0.5)
 
     assert not judged(laid(ONE_SCENE, darker)).accepted
 
