@@ -21,6 +21,7 @@ from nanobatch.pipeline.keeping import _thumbnail
 from tests.filters.files import (
     COMPLETE,
     JPEGS,
+    PALETTE,
     PNG_MAGIC,
     PNGS,
     RGB,
@@ -221,6 +222,13 @@ def _bombs() -> dict[str, bytes]:
             ihdr(side, side, colour_type=RGB, interlace=1), chunk(b"IDAT", zeros), chunk(b"IEND")
         ),
         "flat": png_of(ihdr(side, side), chunk(b"IDAT", flat), chunk(b"IEND")),
+        "glass": png_of(
+            ihdr(side, side, colour_type=PALETTE),
+            chunk(b"PLTE", bytes(48)),
+            chunk(b"tRNS", bytes(3)),
+            chunk(b"IDAT", flat),
+            chunk(b"IEND"),
+        ),
         "too large": png_of(ihdr(8001, side), chunk(b"IDAT", flat), chunk(b"IEND")),
         "line": png_of(ihdr(MAX_PIXELS, 1), chunk(b"IDAT", flat), chunk(b"IEND")),
         "deep": png(4, 4, rows=bytes(10**7)),

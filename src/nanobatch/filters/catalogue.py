@@ -50,7 +50,10 @@ def default() -> tuple[Filter, ...]:
     """Return the filters of a pipeline that was given none.
 
     They reject what nobody wants: a tiny file, another shape, an empty picture. None of them
-    judges what is drawn or how well.
+    judges what is drawn or how well. `Exposure`, `Sharpness`, `NotTiled`, `NoBorders` and `Alpha`
+    are not among them, since a prompt may ask for what they reject: pastel shades, a soft
+    gradient, a pattern, a frame, a cut-out. A wrong rejection is paid for, so add them where they
+    fit.
     """
     return (MinBytes(10_000), Decodes(), AspectRatio(), NotBlank())
 

@@ -172,7 +172,7 @@ class Tuning:
             self.filter_name,
             "accepted",
             "accept rate",
-            "95 %",
+            "interval, 95 %",
             "USD per accepted",
             "passing now",
             "rejected now",
@@ -339,13 +339,17 @@ def _forgetful(value: object) -> AnyFilter:
     return one
 
 
+def _interval(rate: Estimate) -> str:
+    return f"{show_percent(rate.low).removesuffix(' %')} to {show_percent(rate.high)}"
+
+
 def _row(point: TuningPoint, *, is_exact: bool) -> tuple[str, ...]:
     accept, outcome = point.accept, point.outcome
     cells = (
         f"{point.threshold:g}",
         f"{outcome.after.accepted:,}",
         NONE if accept is None else show_percent(accept.value),
-        NONE if accept is None else f"{accept.low:.1%} to {accept.high:.1%}".replace("%", " %"),
+        NONE if accept is None else _interval(accept),
         show_cost(outcome.after),
         f"{len(point.newly_passing):,}",
         f"{len(point.newly_rejected):,}",
