@@ -1,1 +1,1 @@
-"""What filters cost in time and memory."""
+"""How well filters judge a labelled gallery, and what they cost in time and memory."""
