@@ -112,6 +112,14 @@ def bench(session: nox.Session) -> None:
     session.run("python", "-m", "benchmarks.speed.bench", *session.posargs)
 
 
+@nox.session(tags=["long"])
+def filters(session: nox.Session) -> None:
+    """Judge a labelled gallery and measure what each filter costs; `-- --pictures DIR` draws it."""
+    session.install(".")
+    session.install("--no-deps", *group("gallery"))  # its photographs only, it is never imported
+    session.run("python", "-m", "benchmarks.filters.table", *session.posargs)
+
+
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
     """Check rules and format with ruff; `nox -s lint -- --fix` repairs what it can."""

@@ -21,3 +21,18 @@ def test_the_coverage_study_prints_every_table() -> None:
     assert finished.returncode == 0, finished.stderr
     for title in ("One look: ", "Every look ", "Exact ties, ", "Clear cases: ", "Bills within "):
         assert title in finished.stdout
+
+
+def test_the_near_duplicate_study_prints_every_line() -> None:
+    finished = subprocess.run(
+        [sys.executable, "-m", "benchmarks.filters.near_duplicate", "--images", "1000"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    assert "for 1,000 images" in finished.stdout
+    for line in ("independent  distance  6", "families     distance 10"):
+        assert line in finished.stdout

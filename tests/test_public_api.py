@@ -22,6 +22,7 @@ PACKAGES = (
     "nanobatch.policy",
     "nanobatch.report",
     "nanobatch.simulator",
+    "nanobatch.testing",
 )
 CONTRACT = {
     "AcceptedImage",
@@ -57,7 +58,7 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions", "testing")
+LATER = ("BatchOptions",)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -95,6 +96,7 @@ HEAVY = {
     "matplotlib",
     "nanobatch.report",
     "nanobatch.simulator",
+    "nanobatch.testing",
     "numpy",
     "pybase64",
     "requests",

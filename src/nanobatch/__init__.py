@@ -1,13 +1,14 @@
 """Mass-produce images with Gemini image models at a cost you can state."""
 
 from nanobatch import filters
-from nanobatch.backend import Gemini, ImageBackend, ImageRequest, Reply
+from nanobatch.backend import Gemini, ImageBackend, ImageRequest, JsonBackend, JsonRequest, Reply
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.checkpoint import (
     CandidateRecord,
     Checkpoint,
     CheckpointReader,
     Failure,
+    FilterFigures,
     JobResult,
     JobStatus,
     RepairReport,
@@ -95,6 +96,7 @@ __all__ = [
     "Failure",
     "FailureRecorded",
     "FilterError",
+    "FilterFigures",
     "Forecast",
     "Gemini",
     "ImageAccepted",
@@ -108,6 +110,8 @@ __all__ = [
     "JobResult",
     "JobStarted",
     "JobStatus",
+    "JsonBackend",
+    "JsonRequest",
     "LedgerLine",
     "MeasuredRates",
     "MissingKeyError",

@@ -6,11 +6,12 @@ import io
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from nanobatch.errors import BrokenImageError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from PIL.Image import Image
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from nanobatch.models import Tier, TokenUsage
 
 __all__ = ["MAX_PIXELS", "AcceptedImage", "Candidate", "Verdict"]
+
+_T = TypeVar("_T")
 
 MAX_PIXELS = 64_000_000
 """Largest image that is ever decoded, in pixels: twice what a 4K model draws, far below a bomb."""
@@ -139,8 +142,29 @@ class Candidate:
         """
         return bool(self.__dict__.get("_has_last_row"))
 
+    def derived(self, make: Callable[[Candidate], _T]) -> _T:
+        """Return `make(candidate)`, made for the first filter that asks and shared by all others.
+
+        For what several filters need and what takes time, for instance a small grey copy. Whoever
+        gets it must not change it, and it should not hold the candidate itself.
+
+        Args:
+            make: Makes it; a function of a module, since the same function gets the same object.
+
+        Raises:
+            BrokenImageError: `make` looks at an image that does not decode.
+            Exception: What else `make` raises; nothing is kept then.
+        """
+        made: dict[object, Any] = self.__dict__.setdefault("_derived", {})
+        if make not in made:
+            made[make] = make(self)
+        return cast("_T", made[make])
+
     def forget_changes(self) -> None:
-        """Drop the decoded picture if somebody changed it: the next one to ask gets a fresh one."""
+        """Drop the decoded picture if somebody changed it: the next one to ask gets a fresh one.
+
+        What was derived goes with it, since nobody knows from which of the two it was made.
+        """
         picture = self.__dict__.get("image")
         if picture is None:
             return
@@ -150,6 +174,7 @@ class Candidate:
             is_intact = False
         if not is_intact:
             del self.__dict__["image"]
+            self.__dict__.pop("_derived", None)
 
 
 _MARKS = {"L": 83, "P": 83, "LA": (83, 171), "RGB": (83, 171, 59), "RGBA": (83, 171, 59, 113)}

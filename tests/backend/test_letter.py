@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from nanobatch.backend import Gemini
-from nanobatch.backend.gemini import _config, _content
+from nanobatch.backend.body import config_of, content_of
 from nanobatch.backend.letter import dictation
 from tests.backend.wire import KEY, answer_json, asking, draw, http, recording
 
@@ -22,8 +22,8 @@ async def written_by_sdk(gemini: Gemini, **fields: Any) -> tuple[bytes, dict[str
     with dictation() as requests:
         await gemini._opened().aio.models.generate_content(
             model=request.model,
-            contents=_content(request),
-            config=_config(request, 20, keep_body=False),
+            contents=content_of(request),
+            config=config_of(request, 20, keep_body=False),
         )
     return requests[0].content, dict(requests[0].headers)
 

@@ -19,7 +19,19 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import Candidate
 
-BUILT_IN = ["aspect_ratio", "decodes", "min_bytes", "min_size", "not_blank"]
+BUILT_IN = [
+    "alpha",
+    "aspect_ratio",
+    "decodes",
+    "exposure",
+    "min_bytes",
+    "min_size",
+    "near_duplicate",
+    "no_borders",
+    "not_blank",
+    "not_tiled",
+    "sharpness",
+]
 
 
 @pytest.fixture

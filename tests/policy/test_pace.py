@@ -53,6 +53,22 @@ async def test_without_a_limit_nobody_waits() -> None:
     assert pacer.wait_seconds(10**12) == 0
 
 
+async def test_a_call_that_judges_counts_its_money_and_is_no_image() -> None:
+    before = [Spent(seconds_ago=1, nano=6 * CENT, images=0)]
+    pacer = Pacer(Pace(usd_per_10_minutes="0.10", images_per_minute=1), before=before)
+
+    await pacer.reserve(2 * CENT, images=0)
+    pacer.settle(reserved_nano=2 * CENT, cost_nano=CENT, images=0)
+
+    assert pacer.wait_seconds(3 * CENT) == 0  # six, one and three are ten, and no image so far
+    assert pacer.wait_seconds(4 * CENT) == pytest.approx(599)
+    await pacer.reserve(CENT)
+    pacer.settle(reserved_nano=CENT, cost_nano=0)
+    assert pacer.wait_seconds(CENT) == pytest.approx(60)
+    assert pacer.wait_seconds(CENT, images=0) == 0
+    pacer.cancel(reserved_nano=0, images=0)
+
+
 async def test_ten_dollars_in_ten_minutes_are_297_lite_images() -> None:
     price, begun = 33_600_000, anyio.current_time()
     pacer = Pacer(Pace(usd_per_10_minutes="10"))

@@ -172,14 +172,15 @@ async def test_counting_tokens_and_listing_models_is_free() -> None:
         )
         first = (await client.get("/v1beta/models?pageSize=2")).json()
         second = (
-            await client.get(f"/v1beta/models?pageSize=2&pageToken={first['nextPageToken']}")
+            await client.get(f"/v1beta/models?pageSize=9&pageToken={first['nextPageToken']}")
         ).json()
         one = await client.get(f"/v1beta/models/{LITE}")
         gone = await client.get("/v1beta/models/gemini-2.5-flash-image")
 
     names = [model["name"] for model in first["models"] + second["models"]]
     assert counted.json()["totalTokens"] == 2
-    assert names == [f"models/{LITE}", f"models/{BANANA}", f"models/{PRO}"]
+    judges = ["models/gemini-3.1-flash-lite", "models/gemini-3.8-flash"]
+    assert names == [f"models/{LITE}", f"models/{BANANA}", f"models/{PRO}", *judges]
     assert "nextPageToken" not in second
     assert "generateContent" in one.json()["supportedGenerationMethods"]
     assert gone.status_code == 404

@@ -15,22 +15,21 @@ from pydantic import SecretStr
 
 from nanobatch.backend.address import checked, origin, proxy_for
 from nanobatch.backend.answer import read_answer
+from nanobatch.backend.body import config_of, content_of
+from nanobatch.backend.protocol import ImageRequest
 from nanobatch.backend.redact import KeyLogFilter, Redactor
 from nanobatch.backend.sdk_faults import fault_of_sdk
-from nanobatch.backend.translate import (
-    unreadable,
-)
+from nanobatch.backend.translate import unreadable
 from nanobatch.errors import ConfigError, MissingKeyError, ProviderError
 
 if TYPE_CHECKING:
     from types import TracebackType
 
     from google import genai
-    from google.genai import types
 
     from nanobatch.backend.cut import Cut
     from nanobatch.backend.letter import Kind, Letter
-    from nanobatch.backend.protocol import ImageRequest, Reply
+    from nanobatch.backend.protocol import JsonRequest, Reply
     from nanobatch.backend.transport import GuardedTransport
 
 __all__ = ["Gemini"]
@@ -145,6 +144,19 @@ class Gemini:
         Raises:
             ProviderError: The class says who must act; see `nanobatch.backend.ImageBackend`.
         """
+        return await self._answer(request)
+
+    async def generate_json(self, request: JsonRequest) -> Reply:
+        """Send one `generateContent` request for JSON and return its complete answer.
+
+        Cancellation and errors are as with `generate`.
+
+        Raises:
+            ProviderError: The class says who must act; see `nanobatch.backend.ImageBackend`.
+        """
+        return await self._answer(request)
+
+    async def _answer(self, request: ImageRequest | JsonRequest) -> Reply:
         client = self._opened()
         seconds = self._timeout_seconds or request.timeout_seconds
         started = time.perf_counter()
@@ -183,7 +195,9 @@ class Gemini:
             raise fault
         return tokens
 
-    async def _send(self, client: genai.Client, request: ImageRequest, seconds: float) -> Cut:
+    async def _send(
+        self, client: genai.Client, request: ImageRequest | JsonRequest, seconds: float
+    ) -> Cut:
         """Return the body of a 200 answer."""
         from nanobatch.backend.cut import cut  # noqa: PLC0415 - as below
         from nanobatch.backend.transport import keep_answer  # noqa: PLC0415 - httpx2 is heavy
@@ -208,22 +222,24 @@ class Gemini:
         raise fault or unreadable("no body")
 
     async def _send_by_sdk(
-        self, client: genai.Client, request: ImageRequest, seconds: float
+        self, client: genai.Client, request: ImageRequest | JsonRequest, seconds: float
     ) -> str | None:
         """Have the SDK write and send a request; return the body if a caller's client has it."""
         response = await client.aio.models.generate_content(
             model=request.model,
-            contents=_content(request),
-            config=_config(request, seconds, keep_body=client is self._own_client),
+            contents=content_of(request),
+            config=config_of(request, seconds, keep_body=client is self._own_client),
         )
         raw = response.sdk_http_response
         return None if raw is None else raw.body or ""
 
     async def _letter(
-        self, client: genai.Client, request: ImageRequest, seconds: float
+        self, client: genai.Client, request: ImageRequest | JsonRequest, seconds: float
     ) -> Letter | None:
         """Return such a request as the SDK writes it; `None` if it has to write this one itself."""
-        if self._transport is None or request.input_images or not _is_text(request.prompt):
+        if self._transport is None or not isinstance(request, ImageRequest):
+            return None
+        if request.input_images or not _is_text(request.prompt):
             return None
         from nanobatch.backend.letter import (  # noqa: PLC0415 - httpx2 is heavy
             MARK,
@@ -325,48 +341,3 @@ def _is_text(prompt: object) -> bool:
 
 def _is_header_text(text: str) -> bool:
     return text.isascii() and text.isprintable()
-
-
-def _content(request: ImageRequest) -> types.Content:
-    from google.genai import types  # noqa: PLC0415 - loaded by now
-
-    parts = [types.Part(text=request.prompt)]
-    parts += [
-        types.Part.from_bytes(data=image, mime_type=_mime_type(image))
-        for image in request.input_images
-    ]
-    return types.Content(role="user", parts=parts)
-
-
-def _config(
-    request: ImageRequest, seconds: float, *, keep_body: bool
-) -> types.GenerateContentConfig:
-    from google.genai import types  # noqa: PLC0415 - loaded by now
-
-    level = request.thinking_level
-    return types.GenerateContentConfig(
-        response_modalities=["IMAGE"],
-        image_config=types.ImageConfig(aspect_ratio=request.aspect_ratio, image_size=request.size),
-        thinking_config=(
-            types.ThinkingConfig(thinking_level=types.ThinkingLevel(level)) if level else None
-        ),
-        # One call is one request: neither of these may send another.
-        automatic_continuation=False,
-        automatic_function_calling=types.AutomaticFunctionCallingConfig(disable=True),
-        should_return_http_response=keep_body or None,
-        http_options=types.HttpOptions(
-            timeout=max(1, round(seconds * 1000)),
-            retry_options=types.HttpRetryOptions(attempts=1),
-        ),
-    )
-
-
-def _mime_type(image: bytes) -> str:
-    """Name the type of an input image by its first bytes, as the API wants it named."""
-    if image.startswith(b"\x89PNG"):
-        return "image/png"
-    if image.startswith(b"\xff\xd8\xff"):
-        return "image/jpeg"
-    if image.startswith(b"RIFF") and image[8:12] == b"WEBP":
-        return "image/webp"
-    return "image/heic"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from nanobatch.models import TokenUsage
+    from collections.abc import Mapping
+    from decimal import Decimal
+    from typing import Any
 
-__all__ = ["ImageBackend", "ImageRequest", "Reply"]
+    from nanobatch.models import Model, TokenUsage
+
+__all__ = ["ImageBackend", "ImageRequest", "JsonBackend", "JsonRequest", "Reply"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +40,48 @@ class ImageRequest:
 
     thinking_level: str | None = None
     """The level to ask for; `None` for models that have none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JsonRequest:
+    """One question about images, to be answered in JSON."""
+
+    model: str
+    """Model id, as the provider knows it."""
+
+    instruction: str
+    """What the model is and has to do; stands above everything the prompt and images say."""
+
+    prompt: str
+    """The question."""
+
+    schema: Mapping[str, Any]
+    """What the answer has to look like, in the provider's subset of OpenAPI 3."""
+
+    input_images: tuple[bytes, ...] = field(default=(), repr=False)
+    """Image files the question is about."""
+
+    max_output_tokens: int = 2048
+    """The most the answer may use, thinking included: the provider cuts it there."""
+
+    timeout_seconds: float = 60.0
+    """Deadline of the whole call, > 0."""
+
+    thinking_level: str | None = None
+    """The level to ask for; `None` for the model's own."""
+
+    def worst_case_usd(self, model: Model) -> Decimal:
+        """Return the most the call can cost on a model, USD: every byte of text is a token.
+
+        Raises:
+            PriceUnknownError: The model has no price today.
+        """
+        texts = (self.instruction, self.prompt, json.dumps(dict(self.schema)))
+        return model.worst_case_of_words_usd(
+            input_bytes=sum(len(text.encode("utf-8", "surrogatepass")) for text in texts),
+            input_images=len(self.input_images),
+            max_output_tokens=self.max_output_tokens,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,4 +130,17 @@ class ImageBackend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections; closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class JsonBackend(Protocol):
+    """A backend whose provider also answers questions about images; judges need one."""
+
+    async def generate_json(self, request: JsonRequest) -> Reply:
+        """Send exactly one request and return the complete answer; its JSON is `Reply.text`.
+
+        Raises:
+            ProviderError: As `ImageBackend.generate`.
+        """
         ...

@@ -1,6 +1,7 @@
 """Nothing paid for is lost: a ledger and image files that survive any interruption."""
 
 from nanobatch.checkpoint.checkpoint import Checkpoint
+from nanobatch.checkpoint.judged import FilterFigures
 from nanobatch.checkpoint.reading import CheckpointReader
 from nanobatch.checkpoint.records import (
     CandidateRecord,
@@ -25,6 +26,7 @@ __all__ = [
     "Checkpoint",
     "CheckpointReader",
     "Failure",
+    "FilterFigures",
     "InHand",
     "JobEntry",
     "JobResult",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.inquiries import Inquiries
+from nanobatch.checkpoint.judged import JUDGED_SINCE, QUESTIONS, VERDICTS, figures_of
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
@@ -18,6 +19,7 @@ from nanobatch.checkpoint.rows import (
     failure_of,
     image_of,
     memos_of,
+    refuse_blobs,
     spend_of,
 )
 from nanobatch.checkpoint.totals import ledger_totals
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import AcceptedImage
     from nanobatch.checkpoint.files import ImageFiles
+    from nanobatch.checkpoint.judged import FilterFigures
     from nanobatch.checkpoint.records import (
         CandidateRecord,
         Failure,
@@ -101,6 +104,18 @@ class CheckpointReader(Inquiries):
         wanted = None if tier is None else Tier(tier)
         with self._reading_rows():
             return CostModel.from_totals(ledger_totals(self._connection(), tier=wanted, tag=tag))
+
+    def filters(self) -> tuple[FilterFigures, ...]:
+        """Return what each filter was asked, rejected and charged, in the order they are asked.
+
+        It covers the slots begun since the list of filters was last changed.
+        """
+        since, names = noted = self._rows(JUDGED_SINCE)[0]
+        verdicts, questions = self._rows(VERDICTS, (since,)), self._rows(QUESTIONS, (since,))
+        with self._reading_rows():
+            for row in (noted, *verdicts, *questions):
+                refuse_blobs(row)
+            return figures_of(names, verdicts, questions)
 
     @property
     def spend(self) -> Spend:

@@ -98,10 +98,11 @@ def _spent_lately(db: sqlite3.Connection) -> list[Spent]:
         "SELECT number FROM calls WHERE at < ? ORDER BY number DESC LIMIT 1", (began_after,)
     ).fetchone()
     return [
-        Spent(seconds_ago=max(0.0, (now - at) / _MICROS), nano=nano)
-        for at, nano in db.execute(
+        Spent(seconds_ago=max(0.0, (now - at) / _MICROS), nano=nano, images=draws)
+        for at, nano, draws in db.execute(
             # A line that settles by hand comes later; the call ended with its first one.
-            "SELECT min(l.at) AS ended, sum(l.usd_nano + l.unknown_nano) FROM calls c "
+            "SELECT min(l.at) AS ended, sum(l.usd_nano + l.unknown_nano), c.kind = 'call' "
+            "FROM calls c "
             "JOIN ledger l ON l.slot = c.slot AND l.call = c.number WHERE c.number > ? "
             "GROUP BY c.number HAVING ended > ? ORDER BY ended",
             (last[0] if last else 0, ended_after),

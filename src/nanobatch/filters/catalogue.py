@@ -13,10 +13,15 @@ import difflib
 from typing import TYPE_CHECKING, Final, cast
 
 from nanobatch.errors import ConfigError
+from nanobatch.filters.borders import NoBorders
+from nanobatch.filters.exposure import Exposure
 from nanobatch.filters.file import Decodes, MinBytes
 from nanobatch.filters.frame import AspectRatio, MinSize
-from nanobatch.filters.picture import NotBlank
+from nanobatch.filters.near_duplicate import NearDuplicate
+from nanobatch.filters.picture import Alpha, NotBlank
 from nanobatch.filters.protocol import checked
+from nanobatch.filters.sharpness import Sharpness
+from nanobatch.filters.tiled import NotTiled
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,11 +34,17 @@ __all__ = ["available", "default", "load"]
 _GROUP: Final = "nanobatch.filters"
 _OURS: Final = "nanobatch"
 _BUILT_IN: Final = {
+    "alpha": Alpha,
     "aspect_ratio": AspectRatio,
     "decodes": Decodes,
+    "exposure": Exposure,
     "min_bytes": MinBytes,
     "min_size": MinSize,
+    "near_duplicate": NearDuplicate,
+    "no_borders": NoBorders,
     "not_blank": NotBlank,
+    "not_tiled": NotTiled,
+    "sharpness": Sharpness,
 }
 
 
@@ -41,7 +52,10 @@ def default() -> tuple[Filter, ...]:
     """Return the filters of a pipeline that was given none.
 
     They reject what nobody wants: a tiny file, another shape, an empty picture. None of them
-    judges what is drawn or how well.
+    judges what is drawn or how well. `Exposure`, `Sharpness`, `NotTiled`, `NoBorders` and `Alpha`
+    are not among them, since a prompt may ask for what they reject: pastel shades, a soft
+    gradient, a pattern, a frame, a cut-out. A wrong rejection is paid for, so add them where they
+    fit.
     """
     return (MinBytes(10_000), Decodes(), AspectRatio(), NotBlank())
 

@@ -50,7 +50,9 @@ class Decodes:
     Stricter than Pillow alone, whose `load()` accepts a PNG with 10 of its 4,000 rows (measured on
     Pillow 13.0.0, 2026-11-24): the last row of a PNG is watched, and where that does not show that
     it came, all are inflated and counted. What it cannot see is a JPEG whose scan was cut and then
-    closed by a fresh end marker: decoders fill the rest.
+    closed by a fresh end marker: decoders fill the rest. Nor does it see every PNG whose chunks
+    have right checksums while the one inside its pixel data is wrong: somebody wrote it that way,
+    and decoders show it.
     """
 
     name: str = field(default="decodes", init=False, repr=False)

@@ -40,8 +40,8 @@ class Isolated:
     in each process the imports as well.
 
     Raises:
-        ConfigError: The filter is async, remembers accepted images or costs money: such filters
-            belong to the process of the run.
+        ConfigError: The filter is async, made of others, remembers accepted images or costs money:
+            such filters belong to the process of the run.
     """
 
     filter: AnyFilter

@@ -1,4 +1,4 @@
-"""Filters on the pixels: is there anything to be seen?"""
+"""Filters on the pixels: is there anything to be seen, and can one see through it?"""
 
 from __future__ import annotations
 
@@ -10,26 +10,23 @@ from typing import TYPE_CHECKING, Final
 
 from nanobatch.candidate import Verdict
 from nanobatch.errors import ConfigError
+from nanobatch.filters.threshold import check_thresholds
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from PIL.Image import Image
+    from collections.abc import Sequence
 
     from nanobatch.candidate import Candidate
 
-__all__ = ["NotBlank"]
+__all__ = ["Alpha", "NotBlank"]
 
-_TONES: Final = 256
+_OPAQUE: Final = 250
+"""Alpha, of 255, from which a pixel counts as opaque: lossy formats make 255 a little less."""
 
-_TONE: Final = range(_TONES)
+_TONE: Final = range(256)
 _TONE_SQUARED: Final = tuple(tone**2 for tone in _TONE)
 
-_MAX_SIDE_PX: Final = 1024
-"""Larger pictures are sampled: a blank one is blank in every sixteenth pixel too."""
-
-_NEAR_TONES: Final = 8
-"""Neighbouring tones that count as one: JPEG and film grain make some of a single one."""
+_NEAR_TONES: Final = 16
+"""Neighbouring tones that count as one: JPEG makes as many of one around a mark, grain fewer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,7 +47,7 @@ class NotBlank:
     """
 
     max_tone_share: float = 0.999
-    """Largest share of pixels, 0 to 1, that may have one tone (give or take 4 of 255).
+    """Largest share of pixels, 0 to 1, that may have one tone (give or take 8 of 255).
 
     At 0.999, 1,049 pixels of a 1024x1024 picture must differ: more than a 32x32 mark has.
     """
@@ -78,45 +75,60 @@ class NotBlank:
         Raises:
             BrokenImageError: The pixels cannot be decoded.
         """
-        channels = [
-            histogram
-            for picture in _as_seen(candidate.image)
-            for histogram in _channel_histograms(picture)
-        ]
+        from nanobatch.filters.copies import tone_histograms  # noqa: PLC0415 - imports Pillow
+
+        channels = candidate.derived(tone_histograms)
         deviation = max(map(_standard_deviation, channels))
         if deviation < self.min_standard_deviation:
-            return Verdict.reject(f"blank picture (standard deviation {deviation:.1f} of 255)")
+            return Verdict.reject(
+                f"blank picture (standard deviation {deviation:.1f} of 255, "
+                f"at least {self.min_standard_deviation:g})"
+            )
         share = min(map(_tone_share, channels))
         if share > self.max_tone_share:
-            return Verdict.reject(f"blank picture ({share:.2%} of it is one tone)")
+            return Verdict.reject(
+                f"blank picture ({share:.2%} of it is one tone, at most {self.max_tone_share:.2%})"
+            )
         return Verdict.accept()
 
 
-def _as_seen(image: Image) -> Iterator[Image]:
-    """Yield the picture in mode `L` or `RGB`, sampled; if it is transparent, on white and black."""
-    from PIL import Image as pillow  # noqa: N813, PLC0415 - heavy: imported when used
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Alpha:
+    """Rejects pictures one can see through, for those who want none.
 
-    shrink = max(1, max(image.size) / _MAX_SIDE_PX)
-    size = (max(1, round(image.width / shrink)), max(1, round(image.height / shrink)))
-    # Nearest pixels, not means: means would wash the stars out of a night sky.
-    sample = image if size == image.size else image.resize(size, pillow.Resampling.NEAREST)
-    if sample.mode.startswith("I"):  # 16 bits a pixel
-        # Scaled first: `convert` would clip everything above 255 to white.
-        yield sample.point(lambda tone: tone * (1 / 256)).convert("L")
-    elif sample.has_transparency_data:
-        picture = sample.convert("RGBA")
-        for backdrop in ("white", "black"):
-            below = pillow.new("RGBA", picture.size, backdrop)
-            yield pillow.alpha_composite(below, picture).convert("RGB")
-    elif sample.mode in ("L", "RGB"):
-        yield sample  # as it is: a copy of 3 MB takes a millisecond
-    else:
-        yield sample.convert("L" if sample.mode == "1" else "RGB")
+    An alpha channel by itself does no harm; what counts is how many pixels are not opaque.
+    """
 
+    name: str = field(default="alpha", init=False, repr=False)
 
-def _channel_histograms(picture: Image) -> list[list[int]]:
-    counts = picture.histogram()
-    return [counts[start : start + _TONES] for start in range(0, len(counts), _TONES)]
+    max_transparent_share: float = 0.001
+    """Largest share of pixels, 0 to 1, whose alpha may be below 250 of 255."""
+
+    def __post_init__(self) -> None:
+        """Refuse what is no share.
+
+        Raises:
+            ConfigError: `max_transparent_share` is outside 0 to 1.
+        """
+        check_thresholds(self, "max_transparent_share", upto=1)
+
+    def __call__(self, candidate: Candidate, /) -> Verdict:
+        """Accept an opaque picture.
+
+        Raises:
+            BrokenImageError: The pixels cannot be decoded.
+        """
+        from nanobatch.filters.copies import sample  # noqa: PLC0415 - imports Pillow
+
+        seen = candidate.derived(sample)
+        if seen.mode != "RGBA":
+            return Verdict.accept()
+        share = sum(seen.getchannel("A").histogram()[:_OPAQUE]) / (seen.width * seen.height)
+        if share > self.max_transparent_share:
+            return Verdict.reject(
+                f"transparent ({share:.1%} of it, at most {self.max_transparent_share:.1%})"
+            )
+        return Verdict.accept()
 
 
 def _standard_deviation(histogram: Sequence[int]) -> float:

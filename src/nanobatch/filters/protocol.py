@@ -9,28 +9,40 @@ import hashlib
 import inspect
 import math
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal, InvalidOperation
 from numbers import Number
 from pathlib import PurePath
-from typing import Protocol, TypeAlias, cast, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.errors import ConfigError, FilterError
 
+if TYPE_CHECKING:
+    from nanobatch.backend import JsonRequest, Reply
+    from nanobatch.models import Model
+
 __all__ = [
     "AnyFilter",
+    "Ask",
+    "AskModel",
+    "AsksModel",
+    "CombinesFilters",
+    "ComparesAgain",
     "Filter",
     "PaidFilter",
     "RemembersAccepted",
     "as_verdict",
+    "asks_model",
     "checked",
+    "combines",
     "fingerprint",
     "is_async",
     "name_of",
+    "parts_of",
     "remembers",
     "worst_case_usd",
 ]
@@ -84,12 +96,63 @@ class RemembersAccepted(Protocol):
 
 
 @runtime_checkable
+class ComparesAgain(RemembersAccepted, Protocol):
+    """A filter that remembers and can say from its memo alone whether an image still passes.
+
+    A candidate that passed may wait for others of its job (`best_of`) while images of other jobs
+    are accepted. Before it is accepted, such a filter is asked once more.
+    """
+
+    def again(self, memo: bytes, /) -> Verdict:
+        """Return the verdict of today on a candidate that passed with this memo."""
+        ...
+
+
+@runtime_checkable
 class PaidFilter(Protocol):
     """A filter whose judgement costs money: it is reserved before the filter is called."""
 
     @property
     def worst_case_usd(self) -> Decimal:
         """The most one judgement can cost, USD, >= 0; what it did cost is `Verdict.usd`."""
+        ...
+
+
+Ask: TypeAlias = Callable[[AnyFilter, Candidate], Awaitable[Verdict]]
+"""Has one filter judge a candidate, in its thread, under its deadline and at its price."""
+
+
+@runtime_checkable
+class CombinesFilters(Protocol):
+    """A filter made of others: it is handed the pipeline's way of asking them.
+
+    So a part has its own deadline, reserve and ledger line, as if it stood in the list itself.
+    """
+
+    @property
+    def parts(self) -> tuple[AnyFilter, ...]:
+        """The filters inside, in the order in which they are asked."""
+        ...
+
+    async def combine(self, candidate: Candidate, ask: Ask, /) -> Verdict:
+        """Return one verdict from those of the parts; a part that is not asked is not paid."""
+        ...
+
+
+AskModel: TypeAlias = Callable[["JsonRequest", "Model"], Awaitable["Reply"]]
+"""Sends a request to a model, at its prices: with permit, pace, reserve, ledger line and tries."""
+
+
+@runtime_checkable
+class AsksModel(Protocol):
+    """A filter that asks a model, and is handed the pipeline's way of doing so.
+
+    What it asks is paid for as it goes, each request with a ledger line of its own, so the
+    `usd` of its verdict is not booked once more. Its `__call__` is not used by pipelines.
+    """
+
+    async def judge(self, candidate: Candidate, ask_model: AskModel, /) -> Verdict:
+        """Return the verdict; the deadline of the filter does not run while a model is asked."""
         ...
 
 
@@ -134,20 +197,47 @@ def is_async(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this librar
     return inspect.iscoroutinefunction(getattr(type(filter), "__call__", None))  # noqa: B004 - asks what kind of call it is
 
 
+def combines(filter: AnyFilter) -> CombinesFilters | None:  # noqa: A002 - the word of this library
+    """Return the filter if it is made of others; else `None`."""
+    is_made_of_others = callable(getattr(filter, "combine", None))
+    return cast("CombinesFilters", filter) if is_made_of_others else None
+
+
+def asks_model(filter: AnyFilter) -> AsksModel | None:  # noqa: A002 - the word of this library
+    """Return the filter if it asks a model; else `None`."""
+    is_one = inspect.iscoroutinefunction(getattr(type(filter), "judge", None))
+    return cast("AsksModel", filter) if is_one else None
+
+
+def parts_of(filter: AnyFilter) -> Iterator[AnyFilter]:  # noqa: A002 - the word of this library
+    """Yield the filters that judge: the filter itself, or all that it is made of in the end."""
+    combination = combines(filter)
+    if combination is None:
+        yield filter
+    else:
+        for part in combination.parts:
+            yield from parts_of(part)
+
+
 def remembers(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this library
-    """Return whether the filter has a `seen` method.
+    """Return whether the filter, or a part of it, has a `seen` method.
 
     `isinstance` only looks for the attribute, and `self.seen = set()` is a natural thing to write.
     """
-    return callable(getattr(filter, "seen", None))
+    return any(callable(getattr(one, "seen", None)) for one in parts_of(filter))
 
 
 def worst_case_usd(filter: AnyFilter) -> Decimal:  # noqa: A002 - the word of this library
     """Return the most one call of the filter can cost, USD; 0 if it is not a `PaidFilter`.
 
+    Of a combination it is the sum over its parts: all of them may be asked.
+
     Raises:
         ConfigError: Its `worst_case_usd` is not a finite amount >= 0.
     """
+    combination = combines(filter)
+    if combination is not None:
+        return sum(map(worst_case_usd, combination.parts), Decimal(0))
     stated: object = getattr(filter, "worst_case_usd", Decimal(0))
     usd = _as_usd(stated)
     if usd is None:

@@ -172,6 +172,30 @@ class Model:
             batch=batch,
         )
 
+    def worst_case_of_words_usd(
+        self,
+        *,
+        input_bytes: int,
+        input_images: int,
+        max_output_tokens: int,
+        on: date | None = None,
+    ) -> Decimal:
+        """Return what is reserved for a call that is answered in words; USD, exact.
+
+        Args:
+            input_bytes: Every text of the request in UTF-8; each byte counts as a token.
+            input_images: How many images go along; each counts as 1,120 tokens.
+            max_output_tokens: The cap that the request itself sets, thinking included.
+            on: Day of the call; today in UTC if not given.
+
+        Raises:
+            PriceUnknownError: There is no price for that day.
+        """
+        return self._price_on(on).usd(
+            input_tokens=input_bytes + INPUT_IMAGE_TOKENS * input_images,
+            text_tokens=max_output_tokens,
+        )
+
     def makes(self, size: str, aspect_ratio: str) -> bool:
         """Return whether the model draws images of this size and aspect ratio."""
         return size in self.sizes and aspect_ratio in self.aspect_ratios

@@ -32,6 +32,8 @@ class Ticket:
     model_id: str
     permit: Permit
     worst_nano: int
+    images: int
+    """1 if it is asked to draw, 0 if to judge."""
 
 
 class Admission:
@@ -55,31 +57,42 @@ class Admission:
         self._emit = emit
         self._excess: dict[str, Fraction] = {}
 
-    async def admit(self, model_id: str, *, worst_nano: int) -> Ticket:
+    async def admit(
+        self,
+        model_id: str,
+        *,
+        worst_nano: int,
+        purpose: str = "The next call",
+        judges: bool = False,
+    ) -> Ticket:
         """Wait until a request may be sent, and reserve its worst case.
 
         Args:
             model_id: Whom it asks.
             worst_nano: What the model's limits say it may cost, nano-dollars.
+            purpose: What would be paid, for messages.
+            judges: Whether it judges an image that is paid for: it counts as no image, and goes
+                on while the run ends.
 
         Raises:
             RunStopped: The run ends, perhaps because the budget does not cover the request.
         """
+        images = 0 if judges else 1
         while True:
             foreseen = self._foreseen(model_id, worst_nano)
-            with self._control.waiting():
+            with self._control.waiting(to_judge=judges):
                 await self._pauses.wait(model_id)
-                await self._pacer.reserve(foreseen)
+                await self._pacer.reserve(foreseen, images=images)
             try:
-                ticket = await self._ticket(model_id, foreseen)
+                ticket = await self._ticket(model_id, foreseen, purpose=purpose, judges=judges)
             except BaseException:
-                self._pacer.cancel(reserved_nano=foreseen)
+                self._pacer.cancel(reserved_nano=foreseen, images=images)
                 raise
             is_paused = self._pauses.seconds_left(model_id) > 0
             if not is_paused and foreseen == self._foreseen(model_id, worst_nano):
                 return ticket
             # Something was learnt while it stood in line; it holds nothing others could use.
-            self._pacer.cancel(reserved_nano=foreseen)
+            self._pacer.cancel(reserved_nano=foreseen, images=images)
             self._purse.settle(reserved_nano=foreseen, cost_nano=0)
             self._permits.release(ticket.permit)
 
@@ -88,7 +101,9 @@ class Admission:
         if cost_nano > ticket.worst_nano:
             self._foresee(ticket, cost_nano)
         self._purse.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
-        self._pacer.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
+        self._pacer.settle(
+            reserved_nano=ticket.worst_nano, cost_nano=cost_nano, images=ticket.images
+        )
         self._permits.release(ticket.permit)
 
     def succeeded(self) -> None:
@@ -112,15 +127,22 @@ class Admission:
                 )
             )
 
-    async def _ticket(self, model_id: str, foreseen_nano: int) -> Ticket:
-        with self._control.waiting():
+    async def _ticket(
+        self, model_id: str, foreseen_nano: int, *, purpose: str, judges: bool
+    ) -> Ticket:
+        with self._control.waiting(to_judge=judges):
             permit = await self._permits.acquire()
         try:
-            await self._purse.reserve(foreseen_nano, purpose="The next call")
+            await self._purse.reserve(foreseen_nano, purpose=purpose, to_judge=judges)
         except BaseException:
             self._permits.release(permit)
             raise
-        return Ticket(model_id=model_id, permit=permit, worst_nano=foreseen_nano)
+        return Ticket(
+            model_id=model_id,
+            permit=permit,
+            worst_nano=foreseen_nano,
+            images=0 if judges else 1,
+        )
 
     def _foreseen(self, model_id: str, worst_nano: int) -> int:
         """Return what to reserve: more than the model says once an answer did cost more."""

@@ -142,7 +142,7 @@ class Caller:
             answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
             cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
             # Before the permit goes on: after a 429 it is one of those that are to be fewer.
-            self._learn(fault, ticket)
+            self.learn(fault, ticket)
         finally:
             self._admission.leave(ticket, cost_nano=cost_nano)
         if isinstance(fault, AccountError) or (reply is None and fault is None):
@@ -262,8 +262,8 @@ class Caller:
                 seal=self._store.files.write_staged(file, image),
             )
 
-    def _learn(self, fault: Exception | None, ticket: Ticket) -> None:
-        """Let the run's limits follow what came back."""
+    def learn(self, fault: Exception | None, ticket: Ticket) -> None:
+        """Let the run's limits follow what came back, whoever asked."""
         if fault is None:
             self._admission.succeeded()
             self._breaker.succeeded()

@@ -37,6 +37,9 @@ class Ended(StrEnum):
     """The caller ended it; running again goes on."""
 
 
+_CALLS_STILL_WORK = frozenset({Ended.COMPLETE, Ended.BUDGET, Ended.MODEL, Ended.HOPELESS})
+
+
 class RunStopped(Exception):  # noqa: N818 - a signal between our own parts, never an error
     """Internal: the run ends, nothing new is started."""
 
@@ -53,6 +56,7 @@ class Control:
         self.on_stop: Callable[[Ended, str], object] | None = None
         """Hears of the first reason."""
         self._waits: set[anyio.CancelScope] = set()
+        self._waits_to_judge: set[anyio.CancelScope] = set()
         self._flights: set[anyio.CancelScope] = set()
         self._deadline = float("inf")
 
@@ -60,6 +64,11 @@ class Control:
     def is_stopping(self) -> bool:
         """Whether no new call may start."""
         return self.ended is not None or self.error is not None
+
+    @property
+    def may_judge(self) -> bool:
+        """Whether calls may start that judge what is paid for, also while the run ends."""
+        return self.error is None and (self.ended is None or self.ended in _CALLS_STILL_WORK)
 
     def stop(self, ended: Ended, message: str = "") -> None:
         """End the run; the first reason counts. Calls in flight finish and are saved."""
@@ -82,21 +91,26 @@ class Control:
             scope.deadline = self._deadline
 
     @contextmanager
-    def waiting(self) -> Generator[None]:
+    def waiting(self, *, to_judge: bool = False) -> Generator[None]:
         """Wait for something before a call: ends at once when the run does.
+
+        Args:
+            to_judge: Whether it is a call that judges an image which is paid for: it goes on while
+                the run ends, as long as calls can work.
 
         Raises:
             RunStopped: The run ends.
         """
-        if self.is_stopping:
+        if not self.may_judge if to_judge else self.is_stopping:
             raise RunStopped
         scope = anyio.CancelScope()
-        self._waits.add(scope)
+        waits = self._waits_to_judge if to_judge else self._waits
+        waits.add(scope)
         try:
             with scope:
                 yield
         finally:
-            self._waits.discard(scope)
+            waits.discard(scope)
         if scope.cancelled_caught:
             raise RunStopped
 
@@ -118,5 +132,5 @@ class Control:
             raise RunStopped
 
     def _wake(self) -> None:
-        for scope in self._waits:
+        for scope in self._waits if self.may_judge else self._waits | self._waits_to_judge:
             scope.cancel()

@@ -18,6 +18,7 @@ from nanobatch.pipeline.progress import MAX_UNSAFE_SLOTS, MAX_VOID_SLOTS
 
 if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.checkpoint import InHand
     from nanobatch.checkpoint.lessons import Era
     from nanobatch.errors import TransientError
     from nanobatch.models import Tier
@@ -152,6 +153,12 @@ class SlotEnder:
         job.held[row.stage] += 1
         job.held_reason = f"{error} The image waits in staging and is judged by the next run."
         self._land(slot, is_billed=False, is_held=True)
+
+    async def hold_pick(self, job: JobProgress, best: InHand, error: FilterFailed) -> None:
+        """Leave a candidate in hand that a filter could not compare once more."""
+        await self._filter_failed(job, error, slot=best.slot, model_id="")
+        job.held[best.stage] += 1
+        job.held_reason = f"{error} The image waits in staging and is compared by the next run."
 
     async def _filter_failed(
         self, job: JobProgress, error: FilterFailed, *, slot: int, model_id: str

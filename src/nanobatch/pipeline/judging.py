@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
@@ -10,8 +11,9 @@ import anyio
 from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import FilterError
-from nanobatch.filters.protocol import name_of, remembers, worst_case_usd
+from nanobatch.filters.protocol import asks_model, name_of, remembers, worst_case_usd
 from nanobatch.models.money import nano_of_usd, usd_of_nano
+from nanobatch.pipeline.asking import About
 from nanobatch.pipeline.panel import FilterFailed, Judgement, Panel
 
 if TYPE_CHECKING:
@@ -20,8 +22,9 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.checkpoint import CheckpointReader, Store
     from nanobatch.filters import AnyFilter
+    from nanobatch.filters.protocol import Ask
+    from nanobatch.pipeline.asking import Asker
     from nanobatch.pipeline.bills import SlotBills
-    from nanobatch.pipeline.panel import Ask
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
@@ -39,7 +42,9 @@ class Judge:
         purse: Purse,
         bills: SlotBills,
         timeout_seconds: float,
+        asker: Asker,
     ) -> None:
+        self._asker = asker
         self._store = store
         self._purse = purse
         self._panel = Panel(timeout_seconds=timeout_seconds)
@@ -58,7 +63,7 @@ class Judge:
             FilterFailed: A filter raised or exceeded its deadline.
             RunStopped: A paid filter does not fit the budget.
         """
-        return await self._panel.judge(candidate, filters, ask=self._asker(job_number))
+        return await self._panel.judge(candidate, filters, ask=self._asking(job_number))
 
     async def go_on(
         self,
@@ -74,7 +79,7 @@ class Judge:
             FilterFailed: As `judge`.
             RunStopped: As `judge`.
         """
-        await self._panel.go_on(judgement, candidate, filters, ask=self._asker(job_number))
+        await self._panel.go_on(judgement, candidate, filters, ask=self._asking(job_number))
 
     async def remember(
         self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
@@ -85,6 +90,16 @@ class Judge:
             FilterFailed: One of them raised or exceeded its deadline.
         """
         await self._panel.remember(filters, image, memos)
+
+    async def compare_again(
+        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
+    ) -> tuple[str, Verdict] | None:
+        """Return the first filter by which a candidate that has passed does not pass any more.
+
+        Raises:
+            FilterFailed: As `remember`.
+        """
+        return await self._panel.compare_again(filters, memos)
 
     async def recall(
         self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader, *, after: int
@@ -109,17 +124,22 @@ class Judge:
                         filter_name=error.filter_name,
                     ) from error
 
-    def _asker(self, job_number: int) -> Ask:
+    def _asking(self, job_number: int) -> Ask:
         return lambda one, candidate: self._ask(one, candidate, job_number=job_number)
 
     async def _ask(self, one: AnyFilter, candidate: Candidate, *, job_number: int) -> Verdict:
+        if asks_model(one) is not None:  # it pays as it goes
+            about = About(filter_name=name_of(one), candidate=candidate, job_number=job_number)
+            return await self._panel.answer(
+                one, candidate, ask_model=partial(self._asker.ask, about)
+            )
         stated_nano = nano_of_usd(worst_case_usd(one))
         worst_nano = max(stated_nano, self._dearest_nano.get(id(one), 0))
         if worst_nano == 0:
             verdict = await self._panel.answer(one, candidate)
             if verdict.usd:
                 with anyio.CancelScope(shield=True):
-                    await self._book(candidate, job_number, nano_of_usd(verdict.usd))
+                    await self._book(one, candidate, job_number, nano_of_usd(verdict.usd))
                 self._foresee(one, nano_of_usd(verdict.usd), reserved_nano=0)
             return verdict
         await self._purse.reserve_judgement(worst_nano, filter_name=name_of(one))
@@ -132,12 +152,24 @@ class Judge:
             except BaseException:
                 with anyio.CancelScope(shield=True):
                     await self._settle(
-                        candidate, job_number, call, Outcome.UNKNOWN, unknown_nano=worst_nano
+                        candidate,
+                        job_number,
+                        call,
+                        Outcome.UNKNOWN,
+                        unknown_nano=worst_nano,
+                        note=f"{name_of(one)}: no verdict",
                     )
                 raise
             cost_nano = nano_of_usd(verdict.usd)
             with anyio.CancelScope(shield=True):
-                await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=cost_nano)
+                await self._settle(
+                    candidate,
+                    job_number,
+                    call,
+                    Outcome.BILLED,
+                    usd_nano=cost_nano,
+                    note=name_of(one),
+                )
             if cost_nano > worst_nano:
                 self._foresee(one, cost_nano, reserved_nano=worst_nano)
             return verdict
@@ -166,11 +198,15 @@ class Judge:
             )
         )
 
-    async def _book(self, candidate: Candidate, job_number: int, usd_nano: int) -> None:
+    async def _book(
+        self, one: AnyFilter, candidate: Candidate, job_number: int, usd_nano: int
+    ) -> None:
         """Book what a filter says it cost although it announced no worst case."""
         call = self._store.new_call()
         await self._begin(candidate, call, usd_nano)
-        await self._settle(candidate, job_number, call, Outcome.BILLED, usd_nano=usd_nano)
+        await self._settle(
+            candidate, job_number, call, Outcome.BILLED, usd_nano=usd_nano, note=name_of(one)
+        )
         self._purse.add(usd_nano)
 
     async def _settle(
@@ -182,6 +218,7 @@ class Judge:
         *,
         usd_nano: int = 0,
         unknown_nano: int = 0,
+        note: str,
     ) -> None:
         settlement = Settlement(
             call=call,
@@ -191,6 +228,7 @@ class Judge:
             outcome=outcome,
             usd_nano=usd_nano,
             unknown_nano=unknown_nano,
+            note=note,
         )
         await self._store.commit(lambda db: settle(db, settlement))
         self._bills.add(settlement)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +19,9 @@ from nanobatch.checkpoint.changes import (
     usd_of_candidate,
 )
 from nanobatch.checkpoint.reading import accepted_image
+from nanobatch.checkpoint.rows import memos_of
 from nanobatch.errors import BrokenImageError
+from nanobatch.models import Tier
 from nanobatch.pipeline.events import (
     CandidatePassed,
     CandidateRejected,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from PIL.Image import Image
 
     from nanobatch.candidate import AcceptedImage, Candidate
     from nanobatch.checkpoint import Store
@@ -149,6 +152,53 @@ class Keeper:
 
         return await self._accept_kept(job, best, change)
 
+    async def memos_of(self, kept: InHand) -> dict[str, bytes]:
+        """Return what the filters wanted to remember of a candidate in hand."""
+        return await self._store.commit(lambda db: _memos(db, kept.candidate))
+
+    async def reject_in_hand(
+        self, job: JobProgress, kept: InHand, *, filter_name: str, reason: str
+    ) -> None:
+        """Write down that a candidate which had passed does not pass any more."""
+        files = self._store.files
+        name = kept.file.rpartition("/")[2]
+        is_kept = self._keep_rejected == "all"
+        thumbnail: bytes | None = None
+        if self._keep_rejected == "thumbnail":
+            content = await anyio.to_thread.run_sync(
+                lambda: files.read(kept.file, sha256=kept.sha256)
+            )
+            thumbnail = await anyio.to_thread.run_sync(_thumbnail_of, content)
+        if is_kept:
+            await anyio.to_thread.run_sync(files.keep_rejected, name)
+
+        def change(db: sqlite3.Connection) -> str:
+            judge(
+                db,
+                candidate=kept.candidate,
+                state=CandidateState.REJECTED,
+                filter_name=filter_name,
+                reason=reason,
+                score=kept.score,
+                thumbnail=thumbnail,
+                file=name if is_kept else None,
+            )
+            set_slot(db, kept.slot, SlotState.REJECTED)
+            query = "SELECT tier FROM slots WHERE number = ?"
+            return str(db.execute(query, (kept.slot,)).fetchone()[0])
+
+        tier = await self._store.commit(change)
+        await anyio.to_thread.run_sync(files.discard, kept.file)
+        self._emit(
+            CandidateRejected(
+                job_id=job.job.id,
+                slot=kept.slot,
+                tier=Tier(tier),
+                filter_name=filter_name,
+                reason=reason,
+            )
+        )
+
     async def fall_back(
         self, job: JobProgress, draft: InHand, *, failed: int
     ) -> tuple[AcceptedImage, dict[str, bytes]]:
@@ -197,10 +247,7 @@ class Keeper:
 
         def change(db: sqlite3.Connection) -> None:
             change_before(db)
-            row = db.execute(
-                "SELECT memos FROM candidates WHERE number = ?", (kept.candidate,)
-            ).fetchone()
-            memos.update((name, bytes.fromhex(memo)) for name, memo in json.loads(row[0]).items())
+            memos.update(_memos(db, kept.candidate))
 
         image = await self._accept(job, kept.candidate, kept.file, kept.sha256, change)
         return image, memos
@@ -248,13 +295,31 @@ class Keeper:
         )
 
 
+def _memos(db: sqlite3.Connection, candidate: int) -> dict[str, bytes]:
+    query = "SELECT memos FROM candidates WHERE number = ?"
+    return memos_of(db.execute(query, (candidate,)).fetchone()[0])
+
+
 def _thumbnail(candidate: Candidate) -> bytes | None:
     try:
-        is_see_through = candidate.image.has_transparency_data
-        picture = candidate.image.convert("RGBA" if is_see_through else "RGB")
-        picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-        file = io.BytesIO()
-        picture.save(file, "WEBP", quality=70)
+        return _small(candidate.image)
     except (BrokenImageError, OSError, ValueError):
         return None  # a rejected image that does not decode simply has no thumbnail
+
+
+def _thumbnail_of(content: bytes) -> bytes | None:
+    import PIL.Image  # noqa: PLC0415 - heavy: imported when used
+
+    try:
+        with PIL.Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as picture:
+            return _small(picture)
+    except Exception:  # noqa: BLE001 - as above; Pillow raises many kinds
+        return None
+
+
+def _small(image: Image) -> bytes:
+    picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
+    file = io.BytesIO()
+    picture.save(file, "WEBP", quality=70)
     return file.getvalue()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint import take
+from nanobatch.checkpoint.judged import note_filters
 from nanobatch.checkpoint.lessons import begin_era, changed_jobs, experience
 from nanobatch.errors import PriceUnknownError
 from nanobatch.models import Tier
@@ -71,6 +72,11 @@ async def learn_from_earlier_runs(router: Router, plan: Plan, store: Store) -> L
             filters=plan.filters_key(),
             prices=plan.prices_key(),
             model_ids=plan.model_ids,
+        )
+        note_filters(
+            db,
+            candidates=plan.filter_names(),
+            finishes=plan.filter_names(of_finishes=True),
         )
         return era, experience(db, era)
 

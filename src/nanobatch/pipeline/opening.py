@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from nanobatch.backend import ImageBackend
-
 __all__ = ["opened"]
 
 
@@ -28,7 +26,7 @@ _runs_on: Counter[int] = Counter()
 
 
 @asynccontextmanager
-async def opened(backend: ImageBackend) -> AsyncGenerator[None]:
+async def opened(backend: object) -> AsyncGenerator[None]:
     """Open a backend that was handed over unopened, and close it after its last run."""
     is_ours = id(backend) in _runs_on or not getattr(backend, "is_open", False)
     if not (isinstance(backend, _Openable) and is_ours):

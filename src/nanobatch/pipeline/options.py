@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
+from nanobatch.backend import JsonBackend
 from nanobatch.errors import ConfigError
-from nanobatch.filters.protocol import name_of, remembers
+from nanobatch.filters.protocol import asks_model, name_of, parts_of, remembers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -56,8 +57,17 @@ class Options:
             raise ConfigError(
                 f"keep_rejected={self.keep_rejected!r}: choose 'thumbnail', 'all' or 'none'."
             )
+        for one in self.plan.all_filters:
+            for part in parts_of(one):
+                if asks_model(part) is not None and not isinstance(self.backend, JsonBackend):
+                    raise ConfigError(
+                        f"Filter {name_of(part)} asks a model, and the backend "
+                        f"{type(self.backend).__name__} answers no questions: it has no "
+                        "generate_json."
+                    )
         for filters in (self.plan.filters, self.plan.finish_filters):
-            names = Counter(name_of(one) for one in filters if remembers(one))
+            parts = {id(part): part for one in filters for part in parts_of(one)}
+            names = Counter(name_of(one) for one in parts.values() if remembers(one))
             for name, times in names.items():
                 if times > 1:  # the memos of an image are stored by it
                     raise ConfigError(

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import inspect
 import json
+import math
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, TypeAlias, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import anyio.lowlevel
@@ -20,23 +21,31 @@ import anyio.to_thread
 from nanobatch.backend.foreign import plain_text
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_of, is_checked
-from nanobatch.filters.protocol import as_verdict, is_async, name_of, remembers
+from nanobatch.filters.protocol import (
+    as_verdict,
+    asks_model,
+    combines,
+    is_async,
+    name_of,
+    parts_of,
+    remembers,
+)
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
 
+    from nanobatch.backend import JsonRequest, Reply
     from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.filters import AnyFilter, RemembersAccepted
+    from nanobatch.filters.protocol import Ask, AskModel
+    from nanobatch.models import Model
 
-__all__ = ["FILTER_THREADS", "Ask", "FilterFailed", "Judgement", "Panel"]
+__all__ = ["FILTER_THREADS", "FilterFailed", "Judgement", "Panel"]
 
 FILTER_THREADS = (os.cpu_count() or 1) + 2
 """Sync filters at work at the same time; a hung one is given up and takes no other's place."""
-
-Ask: TypeAlias = "Callable[[AnyFilter, Candidate], Awaitable[Verdict]]"
-"""Gets the answer of one filter on one candidate; `Panel.answer` is one that costs nothing."""
 
 
 class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
@@ -65,6 +74,12 @@ class Judgement:
     def memos_json(self) -> str:
         """The memos as they are stored."""
         return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
+
+
+class _Begin(Protocol):
+    """Lets the deadline of a filter begin, now or anew."""
+
+    def __call__(self, in_seconds: float = ...) -> None: ...
 
 
 class Panel:
@@ -112,30 +127,78 @@ class Panel:
         Raises:
             FilterFailed: One of them raised or exceeded its deadline.
         """
-        for one in filters:
-            if remembers(one):
-                name = name_of(one)
-                seen = cast("RemembersAccepted", one).seen
-                memo = memos.get(name, b"")
-                try:
-                    with self._deadline(name) as begin:
-                        await run_in_daemon(
-                            partial(seen, image, memo), limiter=self._threads, on_start=begin
-                        )
-                except FilterFailed:
-                    raise
-                except Exception as error:
-                    raise FilterFailed(name, _sentence(name, error)) from error
+        parts = {id(part): part for one in filters for part in parts_of(one) if remembers(part)}
+        for one in parts.values():
+            name = name_of(one)
+            seen = cast("RemembersAccepted", one).seen
+            memo = memos.get(name, b"")
+            try:
+                with self._deadline(name) as begin:
+                    await run_in_daemon(
+                        partial(seen, image, memo), limiter=self._threads, on_start=begin
+                    )
+            except FilterFailed:
+                raise
+            except Exception as error:
+                raise FilterFailed(name, _sentence(name, error)) from error
 
-    async def answer(self, one: AnyFilter, candidate: Candidate) -> Verdict:
+    async def compare_again(
+        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
+    ) -> tuple[str, Verdict] | None:
+        """Return the first filter by which a candidate that has passed does not pass any more.
+
+        Only filters in the list itself are asked, and only those that can say so from a memo.
+
+        Raises:
+            FilterFailed: One of them raised or exceeded its deadline.
+        """
+        for one in filters:
+            name = name_of(one)
+            again = getattr(one, "again", None)
+            if not callable(again) or name not in memos:
+                continue
+            try:
+                with self._deadline(name) as begin:
+                    result = await run_in_daemon(
+                        partial(again, memos[name]), limiter=self._threads, on_start=begin
+                    )
+                verdict = as_verdict(result, filter_name=name)
+            except FilterFailed:
+                raise
+            except Exception as error:
+                raise FilterFailed(name, _sentence(name, error)) from error
+            if not verdict.accepted:
+                return name, verdict
+        return None
+
+    async def answer(
+        self, one: AnyFilter, candidate: Candidate, *, ask_model: AskModel | None = None
+    ) -> Verdict:
         """Return what one filter says.
+
+        Args:
+            one: The filter.
+            candidate: What it judges.
+            ask_model: How a filter asks a model, if it does.
 
         Raises:
             FilterFailed: It exceeded its deadline.
             Exception: What it raised.
         """
         name = name_of(one)
+        judge = asks_model(one)
         with self._deadline(name) as begin:
+            if judge is not None and ask_model is not None:
+
+                async def ask(request: JsonRequest, model: Model) -> Reply:
+                    begin(in_seconds=math.inf)  # each request has a deadline of its own
+                    try:
+                        return await ask_model(request, model)
+                    finally:
+                        begin()
+
+                begin()
+                return as_verdict(await judge.judge(candidate, ask), filter_name=name)
             if is_async(one):
                 begin()
                 result = one(candidate)
@@ -148,18 +211,19 @@ class Panel:
             return as_verdict(result, filter_name=name)
 
     @contextmanager
-    def _deadline(self, name: str) -> Generator[Callable[[], None]]:
+    def _deadline(self, name: str) -> Generator[_Begin]:
         """Give up what a filter does too long after a call of what this yields.
 
-        It begins when the filter does: waiting for a thread is no fault of the filter.
+        It begins when the filter does: waiting for a thread, or for a model, is no fault of the
+        filter.
 
         Raises:
             FilterFailed: The deadline passed.
         """
         with anyio.CancelScope() as scope:
 
-            def begin() -> None:
-                scope.deadline = anyio.current_time() + self._timeout_seconds
+            def begin(in_seconds: float = self._timeout_seconds) -> None:
+                scope.deadline = anyio.current_time() + in_seconds
 
             yield begin
         if scope.cancelled_caught:
@@ -171,14 +235,34 @@ class Panel:
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
     ) -> bool:
         """Add one filter's verdict to the judgement; `False` ends it."""
-        name = name_of(one)
         try:
-            verdict = await ask(one, candidate)
+            verdict = await self._verdict(judgement, one, candidate, ask=ask)
         except BrokenImageError as error:
             judgement.is_broken, judgement.accepted = True, False
             judgement.reason = str(error)
             return False
-        except (FilterFailed, RunStopped, CheckpointError):
+        if verdict.score is not None:
+            judgement.score = verdict.score
+        if not verdict.accepted:
+            judgement.accepted, judgement.filter_name = False, name_of(one)
+            judgement.reason = verdict.reason
+        return verdict.accepted
+
+    async def _verdict(
+        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
+    ) -> Verdict:
+        """Return what a filter says, or what one says that is made of others."""
+        name = name_of(one)
+        combination = combines(one)
+        try:
+            if combination is not None:
+                # A part's failure comes out of here as it is, under the name of the part.
+                verdict = await combination.combine(
+                    candidate, lambda part, _: self._verdict(judgement, part, candidate, ask=ask)
+                )
+                return as_verdict(verdict, filter_name=name)
+            verdict = await ask(one, candidate)
+        except (BrokenImageError, FilterFailed, RunStopped, CheckpointError):
             raise
         except anyio.get_cancelled_exc_class() as error:
             await anyio.lowlevel.checkpoint_if_cancelled()  # somebody ends the run
@@ -187,14 +271,9 @@ class Panel:
             raise FilterFailed(name, _sentence(name, error)) from error
         finally:
             candidate.forget_changes()
-        if verdict.score is not None:
-            judgement.score = verdict.score
         if verdict.memo:
             judgement.memos[name] = verdict.memo
-        if not verdict.accepted:
-            judgement.accepted, judgement.filter_name = False, name
-            judgement.reason = verdict.reason
-        return verdict.accepted
+        return verdict
 
 
 def _sentence(name: str, error: BaseException) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanobatch.backend import ImageRequest
 from nanobatch.cost import Stage
 from nanobatch.errors import JobError, PriceUnknownError
-from nanobatch.filters.protocol import fingerprint
+from nanobatch.filters.protocol import fingerprint, name_of, remembers
 from nanobatch.job import Route
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.money import nano_of_usd
@@ -173,6 +173,11 @@ class Plan:
             "finish_filters": [fingerprint(one) for one in self.finish_filters],
         }
         return _hash(facts)
+
+    def filter_names(self, *, of_finishes: bool = False) -> list[str]:
+        """Return the names of the filters in the order in which they are asked."""
+        filters = self.finish_filters if of_finishes else self.filters
+        return [name_of(one) for one in sorted(filters, key=remembers)]
 
     def filters_key(self) -> str:
         """Return what makes verdicts on candidates void when it changes."""

@@ -21,18 +21,19 @@ class Purse:
         self._gate = gate
         self._control = control
 
-    async def reserve(self, worst_nano: int, *, purpose: str) -> None:
+    async def reserve(self, worst_nano: int, *, purpose: str, to_judge: bool = False) -> None:
         """Reserve a worst case, waiting for settlements if need be.
 
         Args:
             worst_nano: Nano-dollars.
             purpose: What would be paid, for the message: `"The next call"`.
+            to_judge: Whether it is for judging an image that is paid for; see `Control.waiting`.
 
         Raises:
             RunStopped: It can never fit; the run ends as `budget`. Or the run ends anyway.
         """
         is_granted = False
-        with self._control.waiting():
+        with self._control.waiting(to_judge=to_judge):
             is_granted = await self._gate.reserve(worst_nano)
         if not is_granted:
             self._refuse(worst_nano, purpose)

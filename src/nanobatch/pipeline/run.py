@@ -14,6 +14,7 @@ from nanobatch.checkpoint import JobEntry, JobStatus
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
 from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
 from nanobatch.pipeline.admission import Admission
+from nanobatch.pipeline.asking import Asker
 from nanobatch.pipeline.bills import SlotBills
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
@@ -122,11 +123,38 @@ class Run:
         bills = SlotBills()
         learning = await learn_from_earlier_runs(self.router, options.plan, store)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
+        admission = Admission(
+            pauses=Pauses(),
+            pacer=Pacer(options.pace, before=await store.spent_lately()),
+            permits=Permits(options.concurrency),
+            purse=purse,
+            control=control,
+            emit=self._emit,
+        )
+        caller = Caller(
+            options.backend,
+            store=store,
+            admission=admission,
+            retry=options.retry,
+            breaker=OutageBreaker(concurrency=options.concurrency),
+            bills=bills,
+            control=control,
+            emit=self._emit,
+        )
         judge = Judge(
             store=store,
             purse=purse,
             bills=bills,
             timeout_seconds=options.filter_timeout_seconds,
+            asker=Asker(
+                options.backend,
+                store=store,
+                admission=admission,
+                retry=options.retry,
+                caller=caller,
+                bills=bills,
+                control=control,
+            ),
         )
         root = self._checkpoint.root
         await judge.recall(
@@ -139,23 +167,6 @@ class Run:
             conclude=self._conclude,
             hurry_slots=options.concurrency if options.hurry else 0,
             quota=self._quota,
-        )
-        caller = Caller(
-            options.backend,
-            store=store,
-            admission=Admission(
-                pauses=Pauses(),
-                pacer=Pacer(options.pace, before=await store.spent_lately()),
-                permits=Permits(options.concurrency),
-                purse=purse,
-                control=control,
-                emit=self._emit,
-            ),
-            retry=options.retry,
-            breaker=OutageBreaker(concurrency=options.concurrency),
-            bills=bills,
-            control=control,
-            emit=self._emit,
         )
         ender = SlotEnder(
             plan=options.plan,

@@ -85,6 +85,8 @@ class Spent:
 
     seconds_ago: float
     nano: int
+    images: int = 1
+    """1 for a call that was to draw, 0 for one that judged."""
 
 
 class Pacer:
@@ -103,35 +105,41 @@ class Pacer:
         now = anyio.current_time()
         for one in earlier:
             self._spend.keep(one.nano, since=now - one.seconds_ago)
-            self._images.keep(1, since=now - one.seconds_ago)
+            self._images.keep(one.images, since=now - one.seconds_ago)
         self._line = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
 
-    async def reserve(self, worst_nano: int) -> None:
-        """Wait in line until a call fits, and count it at its worst case."""
+    async def reserve(self, worst_nano: int, *, images: int = 1) -> None:
+        """Wait in line until a call fits, and count it at its worst case.
+
+        Args:
+            worst_nano: Nano-dollars.
+            images: 1 for a call that draws, 0 for one that only judges.
+        """
         async with self._line:
-            while wait_seconds := self.wait_seconds(worst_nano):
+            while wait_seconds := self.wait_seconds(worst_nano, images=images):
                 changed = self._changed
                 with anyio.move_on_after(wait_seconds):
                     await changed.wait()
             self._spend.reserved += worst_nano
-            self._images.reserved += 1
+            self._images.reserved += images
 
-    def settle(self, *, reserved_nano: int, cost_nano: int) -> None:
+    def settle(self, *, reserved_nano: int, cost_nano: int, images: int = 1) -> None:
         """Count a call at its cost, for one window from now."""
         self._spend.settle(reserved_nano, cost_nano)
-        self._images.settle(1, 1)
+        self._images.settle(images, images)
         self._wake()
 
-    def cancel(self, *, reserved_nano: int) -> None:
+    def cancel(self, *, reserved_nano: int, images: int = 1) -> None:
         """Forget a call that was never sent."""
         self._spend.settle(reserved_nano, 0)
-        self._images.settle(1, 0)
+        self._images.settle(images, 0)
         self._wake()
 
-    def wait_seconds(self, worst_nano: int) -> float:
+    def wait_seconds(self, worst_nano: int, *, images: int = 1) -> float:
         """Return how long a call has to wait if nothing settles before; 0 if it fits now."""
-        return max(self._spend.wait_seconds(worst_nano), self._images.wait_seconds(1))
+        seconds = self._spend.wait_seconds(worst_nano)
+        return max(seconds, self._images.wait_seconds(images)) if images else seconds
 
     def _wake(self) -> None:
         self._changed.set()

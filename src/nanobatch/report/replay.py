@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from nanobatch.report.judged import ReplayedCandidate
     from nanobatch.report.rules import SlotImages
 
-__all__ = ["replay", "replay_sync", "root_of"]
+__all__ = ["add_up", "free", "replay", "replay_sync", "root_of"]
 
 
 async def replay(
@@ -89,8 +89,8 @@ async def replay(
         FilterError: Filters failed ten times in a row.
         CheckpointError: The checkpoint cannot be read.
     """
-    chosen = tuple(map(_free, filters))
-    finish = chosen if finish_filters is None else tuple(map(_free, finish_filters))
+    chosen = tuple(map(free, filters))
+    finish = chosen if finish_filters is None else tuple(map(free, finish_filters))
     if not filter_timeout_seconds > 0:
         raise ConfigError(f"filter_timeout_seconds={filter_timeout_seconds}: it must be above 0.")
     with Checkpoint.read(root_of(checkpoint)) as reader:  # ours alone, whatever its owner does
@@ -104,7 +104,7 @@ async def replay(
             timeout_seconds=filter_timeout_seconds,
         )
         await rejudging.judge()
-        return await anyio.to_thread.run_sync(_add_up, reader, moment, rejudging.slots)
+        return await anyio.to_thread.run_sync(add_up, reader, moment, rejudging.slots)
 
 
 def replay_sync(
@@ -139,7 +139,7 @@ def root_of(checkpoint: CheckpointReader | str | Path) -> Path:
     return checkpoint.root if isinstance(checkpoint, CheckpointReader) else Path(checkpoint)
 
 
-def _free(value: object) -> AnyFilter:
+def free(value: object) -> AnyFilter:
     """Return a filter that can be asked without paying."""
     one = checked(value)
     usd = worst_case_usd(one)
@@ -160,7 +160,7 @@ class _Accepted:
     most: set[int]
 
 
-def _add_up(reader: CheckpointReader, moment: Moment, slots: Mapping[int, SlotImages]) -> Replay:
+def add_up(reader: CheckpointReader, moment: Moment, slots: Mapping[int, SlotImages]) -> Replay:
     """Turn verdicts into figures."""
     accepted = _Accepted(
         after=accepted_slots(slots, keeps_verdict),

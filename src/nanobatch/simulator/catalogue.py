@@ -1,4 +1,4 @@
-"""Which models the simulated Gemini serves, what each can draw, and until when.
+"""Which models the simulated Gemini serves, what each can draw or say, and until when.
 
 Source: the Gemini API model pages, deprecations page and image generation guide
 (https://ai.google.dev/gemini-api/docs/models, /deprecations, /image-generation), as collected on
@@ -27,8 +27,8 @@ class Drawer:
     name: str
     """What people call it."""
 
-    image_tokens: dict[str, int]
-    """Tokens of one image, by size."""
+    image_tokens: dict[str, int] = field(default_factory=dict[str, int])
+    """Tokens of one image, by size; empty for a model that only answers in words."""
 
     aspect_ratios: tuple[str, ...] = _FOURTEEN
     """Ratios it draws."""
@@ -53,6 +53,11 @@ class Drawer:
 
     retires: date | None = None
     """First day on which it answers 404; `None` if none is announced."""
+
+    @property
+    def answers_in_words(self) -> bool:
+        """Whether it looks at images and draws none."""
+        return not self.image_tokens
 
     @property
     def tier(self) -> str:
@@ -103,6 +108,23 @@ _ALL = (
         image_tokens={"1K": 1290},
         aspect_ratios=_TEN,
         retires=date(2026, 10, 2),
+    ),
+    # Both think little enough not to matter; the range is chosen, not measured.
+    Drawer(
+        id="gemini-3.1-flash-lite",
+        name="Gemini 3.1 Flash-Lite",
+        thoughts={"MINIMAL": (0, 0), "LOW": (20, 60), "MEDIUM": (60, 200), "HIGH": (200, 800)},
+        default_level="MINIMAL",
+        max_prompt_tokens=1_048_576,
+        max_output_tokens=65_536,
+    ),
+    Drawer(
+        id="gemini-3.8-flash",
+        name="Gemini 3.8 Flash",
+        thoughts={"MINIMAL": (0, 0), "LOW": (20, 60), "MEDIUM": (60, 200), "HIGH": (200, 800)},
+        default_level="MEDIUM",
+        max_prompt_tokens=1_048_576,
+        max_output_tokens=65_536,
     ),
 )
 MODELS: Final = {drawer.id: drawer for drawer in _ALL}

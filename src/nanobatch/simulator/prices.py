@@ -1,7 +1,8 @@
 """The simulator's own price sheet: it shares nothing with the library it is there to check.
 
 Source: Gemini API list prices of the Developer API, standard tier, as collected on 2026-11-23
-(https://ai.google.dev/gemini-api/docs/pricing; no live check). USD per million tokens times 1,000
+(https://ai.google.dev/gemini-api/docs/pricing; no live check), and for the models that answer in
+words those of 2026 in https://github.com/pydantic/genai-prices. USD per million tokens times 1,000
 is nano-dollars per token: 0.25 USD per million is 250.
 """
 
@@ -36,4 +37,6 @@ PRICES = {
     "gemini-3-pro-image": Price(input=2_000, text=12_000, image=120_000),
     "gemini-3.1-flash-image": Price(input=500, text=3_000, image=60_000),
     "gemini-2.5-flash-image": Price(input=300, text=2_500, image=30_000),
+    "gemini-3.1-flash-lite": Price(input=250, text=1_500, image=0),
+    "gemini-3.8-flash": Price(input=750, text=3_750, image=0),
 }

@@ -15,6 +15,7 @@ from PIL import Image
 
 from nanobatch.simulator.catalogue import nearest_ratio
 from nanobatch.simulator.problem import Problem, unknown_name
+from nanobatch.simulator.schema import read_output_limit, read_schema
 from nanobatch.simulator.usage import PromptTokens, count_prompt
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ Json = dict[str, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GenerateRequest:
-    """A valid request to draw."""
+    """A valid request to draw, or to say something of images."""
 
     prompt: str
     """The texts of the user's parts, joined by newlines."""
@@ -66,6 +67,12 @@ class GenerateRequest:
 
     thinking_level: str
     """The level that applies; empty for a model that does not think."""
+
+    schema: Json | None = None
+    """What the answer in words has to look like; `None` if anything will do."""
+
+    max_output_tokens: int | None = None
+    """Where the answer in words is cut; `None` if the request names no limit."""
 
 
 def read_json(body: bytes) -> Json:
@@ -106,7 +113,8 @@ def read_request(
     )
     if config.get("candidateCount") not in (None, 1):
         raise Problem(400, "Multiple candidates is not enabled for this model")
-    _check_modalities(config.get("responseModalities"))
+    _check_modalities(config.get("responseModalities"), drawer)
+    schema = read_schema(config)
     size = _size(image.get("imageSize"), drawer)
     level = _level(thinking.get("thinkingLevel"), drawer)
     texts, images = _read_contents(request.get("contents"), read_file)
@@ -138,6 +146,8 @@ def read_request(
         size=size,
         aspect_ratio=ratio,
         thinking_level=level,
+        schema=schema,
+        max_output_tokens=read_output_limit(config),
     )
 
 
@@ -188,24 +198,28 @@ def _as_list(value: object) -> list[Any]:
     return list(cast("Iterable[Any]", value)) if isinstance(value, list) else []
 
 
-def _check_modalities(modalities: object) -> None:
+def _check_modalities(modalities: object, drawer: Drawer) -> None:
     if modalities is None or modalities == []:
         return
+    wanted = "TEXT" if drawer.answers_in_words else "IMAGE"
     named = [str(modality).upper() for modality in _as_list(modalities)]
     for modality in named:
         if modality not in {"TEXT", "IMAGE"}:
             raise Problem(
                 400, f"Invalid value at 'generation_config.response_modalities': \"{modality}\""
             )
-    if "IMAGE" not in named:
+    if wanted not in named or (drawer.answers_in_words and "IMAGE" in named):
+        shown = ", ".join(named)
         raise Problem(
-            400, "The requested combination of response modalities (TEXT) is not supported."
+            400, f"The requested combination of response modalities ({shown}) is not supported."
         )
 
 
 def _size(size: object, drawer: Drawer) -> str:
     if size is None:
         return "1K"
+    if drawer.answers_in_words:
+        raise Problem(400, "Image config is not supported for this model.")
     if not isinstance(size, str) or size not in drawer.image_tokens:
         allowed = ", ".join(drawer.image_tokens)
         raise Problem(

@@ -13,6 +13,7 @@ import anyio.to_thread
 import h11
 
 from nanobatch.simulator import delivery, problem
+from nanobatch.simulator.answers import judgement
 from nanobatch.simulator.behaviour import read_setting, usual_answer
 from nanobatch.simulator.bill import Bill
 from nanobatch.simulator.call import Call
@@ -57,6 +58,8 @@ class Simulator:
             truncated file. A number, by model id, or a function of the call.
         latency_seconds: How long a 200 takes, >= 0; errors come at once. A number, by model id, or
             a function of the call. A call whose `X-Server-Timeout` is shorter gets a 504.
+        scores: What models that answer in words say of an image, 0 to 10, where a schema asks for a
+            number. A number, by model id, or a function of the call.
         answer: Called for every valid request; returns what to do with it, `None` for the usual.
         api_key: The only key that is let in; any key by default.
         drawings: How many different pictures there are for one tier, ratio and size, >= 1.
@@ -76,6 +79,7 @@ class Simulator:
         accept_rate: Setting = 1.0,
         regenerate_rate: Setting = 0.0,
         latency_seconds: Setting = 0.0,
+        scores: Setting = 8.0,
         answer: Callable[[Call], Answer | None] | None = None,
         api_key: str | None = None,
         drawings: int = 24,
@@ -94,6 +98,7 @@ class Simulator:
         self._accept_rate = read_setting(accept_rate, "accept_rate", default=1, most=1)
         self._regenerate_rate = read_setting(regenerate_rate, "regenerate_rate", default=0, most=1)
         self._latency = read_setting(latency_seconds, "latency_seconds", default=0)
+        self._scores = read_setting(scores, "scores", default=8, most=10)
         self._answer = answer
         self._drawings = drawings
         self._pixels = pixels
@@ -218,7 +223,7 @@ class Simulator:
         """Return what to write and how, after everything it takes; the bill is charged here."""
         try:
             studio = await self._read(number, received, version=version, name=name)
-            answer = self._decide(studio.call)
+            answer = self._decide(studio)
             await self._wait(studio.call, answer, received)
             content = await self._draw(answer, studio)
         except Problem as refused:
@@ -261,12 +266,17 @@ class Simulator:
             input_images=request.images,
             pixels=self._pixels,
             drawings=self._drawings,
+            schema=request.schema,
+            max_output_tokens=request.max_output_tokens,
         )
 
-    def _decide(self, call: Call) -> Answer:
+    def _decide(self, studio: Studio) -> Answer:
+        call = studio.call
         taken_over = self._answer(call) if self._answer is not None else None
         if taken_over is not None:
             return taken_over
+        if studio.drawer.answers_in_words:
+            return judgement(self._scores(call))
         return usual_answer(
             self._seed,
             call,

@@ -57,6 +57,12 @@ class Studio:
     drawings: int
     """How many motifs there may be."""
 
+    schema: dict[str, Any] | None = None
+    """What an answer in words has to look like; `None` if anything will do."""
+
+    max_output_tokens: int | None = None
+    """Where an answer in words is cut."""
+
     def file(self, kind: Kind = "good", *, index: int = 0, mime_type: str = "") -> File:
         """Return an image file that no other answer has.
 
@@ -130,6 +136,16 @@ class Studio:
         """Return a complete answer with these parts."""
         content = {"parts": parts, "role": "model"}
         return self.answer({"content": content, "finishReason": finish_reason, "index": 0}, usage)
+
+    def words(self, text: str) -> Content:
+        """Return a complete answer in words, cut where the request says."""
+        usage = self.text_usage(text)
+        limit = self.max_output_tokens
+        if limit is None or usage.text_tokens <= limit:
+            return self.parts([{"text": text}], usage)
+        thoughts = self.text_usage("").text_tokens
+        kept = text.encode()[: 4 * max(0, limit - thoughts)].decode(errors="ignore")
+        return self.parts([{"text": kept}], self.text_usage(kept), finish_reason="MAX_TOKENS")
 
     def signature(self) -> str:
         """Return a thought signature, an opaque base64 string."""

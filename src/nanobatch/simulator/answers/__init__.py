@@ -50,6 +50,7 @@ from nanobatch.simulator.answers.images import (
     truncated_image,
     without_usage,
 )
+from nanobatch.simulator.answers.judgements import judgement, says
 from nanobatch.simulator.answers.refusals import (
     blocked,
     empty_content,
@@ -85,6 +86,7 @@ __all__ = [
     "internal",
     "invalid_key",
     "json_value",
+    "judgement",
     "mislabelled",
     "no_content",
     "no_credit",
@@ -100,6 +102,7 @@ __all__ = [
     "redirect",
     "reset",
     "reset_in_body",
+    "says",
     "several_images",
     "slow",
     "spend_limit",

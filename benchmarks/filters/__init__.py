@@ -1,0 +1,1 @@
+"""How well filters judge a labelled gallery, and what they cost in time and memory."""
