@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from nanobatch import Checkpoint, Job, Verdict
+from nanobatch import Checkpoint, CheckpointError, Job, Verdict
 from nanobatch.filters import AllOf
+from tests.checkpoint.damage import edit
 from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
@@ -104,3 +105,11 @@ async def test_a_second_run_with_the_same_list_adds_up(times: int, tmp_path: Pat
         await run(tmp_path, Rejects("same", 1), want=1, job_id=str(number))
 
     assert figures(tmp_path)["same"].asked == 2 * times
+
+
+async def test_an_edited_row_ends_in_a_sentence(tmp_path: Path) -> None:
+    await run(tmp_path, Rejects("edited", 1), want=1)
+    edit(tmp_path, "UPDATE meta SET value = '[[' WHERE key = 'filter_names'")
+
+    with pytest.raises(CheckpointError, match="cannot be understood"):
+        figures(tmp_path)

@@ -31,8 +31,9 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/sel
 
 def test_every_kind_of_answer_is_in_the_mix() -> None:
     kinds = {kind.partition(",")[0] for kind in MILD}
+    to_questions = {"judgement", "says"}  # this batch asks for images only
 
-    assert kinds | ENDS_THE_RUN | {"image"} == set(answers.__all__)
+    assert kinds | ENDS_THE_RUN | {"image"} | to_questions == set(answers.__all__)
 
 
 @linux_only
