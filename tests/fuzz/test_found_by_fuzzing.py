@@ -130,6 +130,19 @@ async def test_an_image_row_that_leads_out_of_its_folder_is_nothing_we_wrote(
         checkpoint.export(tmp_path / "manifest.csv")
 
 
+async def test_what_sqlite_shows_of_a_damaged_row_does_nothing_to_a_terminal(
+    tmp_path: Path,
+) -> None:
+    def change(db: sqlite3.Connection) -> None:
+        raise sqlite3.OperationalError("Could not decode to UTF-8 column 'spec': \x1b[31m\n\ufffd")
+
+    async with Checkpoint.open(tmp_path) as checkpoint:
+        with pytest.raises(CheckpointError, match="could not be written") as caught:
+            await checkpoint.store.commit(change)
+
+    assert str(caught.value).isprintable()
+
+
 async def test_what_sqlite_says_of_a_damaged_name_need_not_be_unicode(tmp_path: Path) -> None:
     def change(db: sqlite3.Connection) -> None:
         raise UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte")

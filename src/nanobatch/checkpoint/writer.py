@@ -14,7 +14,7 @@ import anyio.to_thread
 from nanobatch.checkpoint.descriptors import RESERVE
 from nanobatch.checkpoint.files import disk_errors, sync_folder
 from nanobatch.checkpoint.trouble import advice, trouble_of
-from nanobatch.errors import CheckpointError
+from nanobatch.errors import CheckpointError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -201,7 +201,9 @@ class Writer:
 
 def _refusal(root: Path, error: sqlite3.Error | UnicodeDecodeError) -> CheckpointError:
     return CheckpointError(
-        f"The checkpoint {root} could not be written: {error}. {advice(error, root)}", path=root
+        f"The checkpoint {root} could not be written: {one_line(str(error))}. "
+        f"{advice(error, root)}",
+        path=root,
     )
 
 
