@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import anyio
 
 from nanobatch.backend import JsonBackend
-from nanobatch.backend.faults import BROKEN_OFF
 from nanobatch.checkpoint.changes import Settlement, begin, settle
 from nanobatch.cost import LineKind, Outcome
 from nanobatch.errors import AccountError, ConfigError, ProviderError, TransientError
 from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.control import RunStopped
+from nanobatch.pipeline.sending import send_once
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class Asker:
                 await self._take_back(about, call)
                 cost_nano = 0
                 raise RunStopped
-            reply, fault = await self._send(backend, request)
+            reply, fault = await send_once(self._control, lambda: backend.generate_json(request))
             settlement = _settlement(about, call, reply, fault, model=model, worst_nano=worst_nano)
             with anyio.CancelScope(shield=True):  # paid for: it must reach the ledger
                 await self._store.commit(lambda db: settle(db, settlement))
@@ -143,24 +143,6 @@ class Asker:
             note=f"{about.filter_name}: not sent, the run ended first",
         )
         await self._store.commit(lambda db: settle(db, settlement))
-
-    async def _send(
-        self, backend: JsonBackend, request: JsonRequest
-    ) -> tuple[Reply | None, Exception | None]:
-        """Send exactly one request; neither a reply nor a fault: it was cut."""
-        try:
-            with self._control.in_flight():
-                return await backend.generate_json(request), None
-        except RunStopped:
-            return None, None
-        except anyio.get_cancelled_exc_class():  # by nobody out here: that scope is shielded
-            return None, TransientError(
-                "The backend gave up the call by itself. Whether it is billed is unknown.",
-                kind=BROKEN_OFF.kind,
-                is_unknown_money=True,
-            )
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
-            return None, fault
 
 
 def _settlement(

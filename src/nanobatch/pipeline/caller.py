@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import anyio
 
 from nanobatch.backend import Reply
-from nanobatch.backend.faults import BROKEN_OFF
 from nanobatch.checkpoint import Spend
 from nanobatch.checkpoint.changes import NewFailure, Settlement, begin, settle
 from nanobatch.checkpoint.recover import described
@@ -18,6 +17,7 @@ from nanobatch.filters.container import fault_in, sniff
 from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.events import CallSettled, FailureRecorded
+from nanobatch.pipeline.sending import send_once
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
@@ -138,7 +138,9 @@ class Caller:
                 await self._take_back(order, call)
                 cost_nano = 0
                 raise RunStopped
-            reply, fault = await self._send(order)
+            reply, fault = await send_once(
+                self._control, lambda: self._backend.generate(order.request)
+            )
             answer = await self._settle(order, call, reply, fault, worst_nano=worst_nano)
             cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
             # Before the permit goes on: after a 429 it is one of those that are to be fewer.
@@ -174,22 +176,6 @@ class Caller:
             note="not sent: the run ended first",
         )
         await self._store.commit(lambda db: settle(db, settlement))
-
-    async def _send(self, order: Order) -> tuple[Reply | None, Exception | None]:
-        """Send exactly one request; neither a reply nor a fault: it was cut."""
-        try:
-            with self._control.in_flight():
-                return await self._backend.generate(order.request), None
-        except RunStopped:
-            return None, None
-        except anyio.get_cancelled_exc_class():  # by nobody out here: that scope is shielded
-            return None, TransientError(
-                "The backend gave up the call by itself. Whether it is billed is unknown.",
-                kind=BROKEN_OFF.kind,
-                is_unknown_money=True,
-            )
-        except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
-            return None, fault
 
     async def _settle(
         self,

@@ -98,16 +98,20 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/caller.py",
-                "        await self._store.commit(\n            lambda db: begin(\n",
-                "        intent = (\n            lambda db: begin(\n",
+                "            await self._begin(order, call, worst_nano=worst_nano,"
+                " is_new_slot=is_new_slot)\n"
+                "            if self._control.is_stopping:  # since it was let in\n",
+                "            if self._control.is_stopping:\n                raise RunStopped\n"
+                "            if False:\n",
             ),
             Edit(
                 "pipeline/caller.py",
-                "                return await self._backend.generate(order.request), None\n",
-                "                try:\n"
-                "                    return await self._backend.generate(order.request), None\n"
-                "                finally:\n"
-                "                    await self._store.commit(intent)\n",
+                "                self._control, lambda: self._backend.generate(order.request)\n"
+                "            )\n",
+                "                self._control, lambda: self._backend.generate(order.request)\n"
+                "            )\n"
+                "            await self._begin(order, call, worst_nano=worst_nano,"
+                " is_new_slot=is_new_slot)\n",
             ),
         ),
         caught_by=(EVERY_STEP, RANDOM_KILLS),
@@ -116,12 +120,12 @@ PLANTED: tuple[PlantedBug, ...] = (
         name="a retry not metered",
         edits=(
             Edit(
-                "pipeline/caller.py",
-                "                return await self._backend.generate(order.request), None\n",
-                "                try:\n"
-                "                    return await self._backend.generate(order.request), None\n"
-                "                except TransientError:\n"
-                "                    return await self._backend.generate(order.request), None\n",
+                "pipeline/sending.py",
+                "            return await send(), None\n",
+                "            try:\n"
+                "                return await send(), None\n"
+                "            except TransientError:\n"
+                "                return await send(), None\n",
             ),
         ),
         caught_by=("tests/pipeline/test_endings.py", RANDOM_KILLS),
