@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from nanobatch.simulator.problem import Problem
+from nanobatch.simulator.request import as_object
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +48,6 @@ def index_lines(path: Path) -> tuple[InputLine, ...]:
             if text.strip():
                 fields = _object(text)
                 key = (fields or {}).get("key")
-                metadata = (fields or {}).get("metadata")
                 lines.append(
                     InputLine(
                         number=number,
@@ -55,7 +55,7 @@ def index_lines(path: Path) -> tuple[InputLine, ...]:
                         offset=offset,
                         size_bytes=len(text),
                         is_json=fields is not None,
-                        metadata=metadata if isinstance(metadata, dict) else None,
+                        metadata=as_object((fields or {}).get("metadata")),
                     )
                 )
             offset += len(text)
@@ -87,11 +87,11 @@ def write_lines(path: Path, requests: Iterable[object]) -> None:
     """
     with path.open("wb") as file:
         for index, request in enumerate(requests):
-            if not isinstance(request, dict):
+            fields = as_object(request)
+            if fields is None:
                 raise Problem(400, f"Invalid value at 'batch.input_config.requests[{index}]'.")
-            fields = cast("dict[str, Any]", request)
-            metadata = fields.get("metadata")
-            key = metadata.get("key") if isinstance(metadata, dict) else None
+            metadata = as_object(fields.get("metadata"))
+            key = (metadata or {}).get("key")
             line = {"key": key, "request": fields.get("request"), "metadata": metadata}
             file.write(json.dumps(line).encode() + b"\n")
 
@@ -101,4 +101,4 @@ def _object(text: bytes) -> dict[str, Any] | None:
         parsed: object = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    return cast("dict[str, Any]", parsed) if isinstance(parsed, dict) else None
+    return as_object(parsed)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nanobatch.simulator.exchange import Message, json_message
 from nanobatch.simulator.problem import Problem, not_simulated
@@ -82,7 +82,10 @@ async def _create(
     if not isinstance(requests, list):
         raise Problem(400, "Invalid value at 'batch.input_config': no file and no requests.")
     return await batches.create(
-        drawer, display_name=display_name, version=version, requests=requests
+        drawer,
+        display_name=display_name,
+        version=version,
+        requests=cast("list[object]", requests),
     )
 
 
