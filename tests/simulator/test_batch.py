@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import json
+import tracemalloc
 from collections import Counter
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import anyio
 import pytest
@@ -28,6 +30,9 @@ from tests.simulator.batching import (
     upload,
 )
 from tests.simulator.wire import BANANA, LITE, PRO, SMALL, body, opened, send
+
+if TYPE_CHECKING:
+    from nanobatch.simulator import Answer, Call
 
 pytestmark = pytest.mark.anyio
 
@@ -340,3 +345,27 @@ async def test_both_download_addresses_stream_the_same_bytes() -> None:
     assert other.headers["content-length"] == meta["sizeBytes"] == str(len(whole))
     assert meta["source"] == "GENERATED"
     assert no_key.status_code == 403
+
+
+async def test_a_long_result_is_never_held_whole() -> None:
+    def padded(_: Call) -> Answer:
+        text = answers.text_only("eight by")
+        return answers.altered(lambda content: content + b" " * 4_000_000, of=text)
+
+    async with Simulator(batch=at_once(), answer=padded) as simulator, http(simulator) as raw:
+        async with sdk(simulator) as client:
+            name = await create(client, numbered(50))
+        tracemalloc.start()
+        try:
+            operation = (await raw.get(f"/v1beta/{name}")).json()
+            file = operation["response"]["responsesFile"]
+            size_bytes = 0
+            async with raw.stream("GET", f"/v1beta/{file}:download?alt=media") as answer:
+                async for chunk in answer.aiter_bytes():
+                    size_bytes += len(chunk)
+            peak_bytes = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    assert size_bytes > 200_000_000
+    assert peak_bytes < 60_000_000  # four lines at once, of 4 MB each, and their copies

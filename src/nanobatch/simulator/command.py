@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from nanobatch.simulator.bill import Bill
 
-__all__ = ["main"]
+__all__ = ["bill_table", "main"]
 
 _TAKEN = 2
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as taken:
         sys.stderr.write(f"Cannot listen on port {options.port}: {taken.strerror or taken}.\n")
         return _TAKEN
-    sys.stdout.write(_table(simulator.bill))
+    sys.stdout.write(bill_table(simulator.bill))
     return 0
 
 
@@ -64,7 +64,7 @@ async def _serve(simulator: Simulator, out: TextIO) -> None:
             await anyio.sleep_forever()
 
 
-def _table(bill: Bill) -> str:
+def bill_table(bill: Bill) -> str:
     """Return the bill as text: one line a model, and one more for its batches."""
     requests: Counter[str] = Counter()
     images: Counter[str] = Counter()
