@@ -333,8 +333,9 @@ class Gemini:
         client = self._opened()
         seconds = self._timeout_seconds or request.timeout_seconds
         if self._transport is None:  # then nobody can look over the client's shoulder
-            client = self._scribe or await anyio.to_thread.run_sync(scribe)
-            self._scribe = client
+            if self._scribe is None:
+                self._scribe = await anyio.to_thread.run_sync(scribe)
+            client = self._scribe
         fault: ProviderError | None = None
         with dictation() as requests:
             try:
