@@ -321,7 +321,10 @@ class JobProgress:
             passed, failed = self.router.belief(
                 self.job.tag, draw.tier, self.taken.tallies.get(draw.tier)
             )
-            orders.place(stage, needed=needed, passed=passed, failed=failed)
+            allowed = self._cap(stage) - self.taken.slots_used.get(stage, 0)
+            orders.place(
+                stage, needed=needed, passed=passed, failed=failed, at_most=max(needed, allowed)
+            )
         if not orders.slots_to_begin(stage) or not self._has_room(orders):
             return None
         step = self._draw(stage, gone) if self._may_begin() else None

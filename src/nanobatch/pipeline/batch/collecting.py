@@ -237,11 +237,12 @@ class Collector:
     async def _read(self, row: BatchRow, results: Path) -> None:
         lines = lines_of(results)
         seen: set[int] = set()
+        account: AccountError | None = None
         while True:
             with disk_errors(results.parent, self._store.files.root):
                 line = await anyio.to_thread.run_sync(lambda: next(lines, None))
             if line is None:
-                return
+                break
             if self._control.is_stopping:
                 raise RunStopped
             with self._control.in_flight():
@@ -252,6 +253,10 @@ class Collector:
                     continue
                 seen.add(call)
                 await self._settle(call, batch=row.number, reply=read.reply, fault=read.fault)
+                if isinstance(read.fault, AccountError):
+                    account = read.fault
+        if account is not None:  # only now: what is paid for is brought in first
+            self._control.stop(Ended.ACCOUNT, str(account))
 
     async def _set_aside(
         self, row: BatchRow, line: bytes, read: BatchLine, *, is_twice: bool
@@ -318,8 +323,6 @@ class Collector:
                 cost_nano=settlement.usd_nano + settlement.unknown_nano,
             )
             await self._hand_over(one, answer, fault)
-        if isinstance(fault, AccountError):
-            self._control.stop(Ended.ACCOUNT, str(fault))
 
     async def _hand_over(
         self, one: AwaitedCall, answer: Answer, fault: ProviderError | None

@@ -82,13 +82,14 @@ class JobOrders:
         """Return whether the next slots of a stage are ordered rather than drawn at once."""
         return self.is_open(stage) or self._rounds[stage] < self.room.options.rounds
 
-    def place(self, stage: Stage, *, needed: int, passed: float, failed: float) -> None:
+    def place(
+        self, stage: Stage, *, needed: int, passed: float, failed: float, at_most: int
+    ) -> None:
         """Place the next order; see `slots_to_order`."""
         self._rounds[stage] += 1
         is_last = self._rounds[stage] >= self.room.options.rounds
-        self._to_begin[stage] = slots_to_order(
-            needed, passed=passed, failed=failed, is_last=is_last
-        )
+        slots = slots_to_order(needed, passed=passed, failed=failed, is_last=is_last)
+        self._to_begin[stage] = min(slots, at_most)
 
     def slots_to_begin(self, stage: Stage) -> int:
         """Return how many slots of the current order have not begun."""

@@ -200,11 +200,11 @@ class Post:
         )
         with self._collector.search.hands_off(number):
             job = await self._create(shard, number, file)
-        if job is None:
-            return  # it may be there; the collector looks for it
-        await self._store.commit(
-            lambda db: mark_batch(db, number, BatchPhase.RUNNING, job=job.name, told=job.state)
-        )
+            if job is None:
+                return  # it may be there; the collector looks for it
+            await self._store.commit(
+                lambda db: mark_batch(db, number, BatchPhase.RUNNING, job=job.name, told=job.state)
+            )
         self._emit(
             BatchJobChanged(
                 name=job.name,
