@@ -111,7 +111,7 @@ class BatchService:
                 with anyio.fail_after(seconds):
                     uploaded = await self._client.aio.files.upload(file=file, config=config)
                     name = uploaded.name
-            except (ValueError, KeyError, TypeError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 # What the SDK says of an answer without the fields it needs.
                 fault = unreadable(type(error).__name__, is_free=True)
             except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
