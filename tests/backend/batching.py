@@ -17,7 +17,7 @@ from nanobatch.simulator.batch import Polls, Settings
 from tests.backend.wire import KEY, LITE, asking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from pathlib import Path
 
     from anyio.abc import SocketStream
@@ -34,7 +34,7 @@ AT_ONCE = Polls(pending=0, running=0)
 class Watch:
     """Notes every request about files and jobs, and may take it over."""
 
-    given: dict[str, list[Answer | Lost | None]] = field(default_factory=dict)
+    given: dict[str, Sequence[Answer | Lost | None]] = field(default_factory=dict)
     """By the name of the operation: what its first requests get instead of the usual."""
 
     asked: list[str] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Watch:
         return given[operation.nth] if operation.nth < len(given) else None
 
 
-def watched(**given: list[Answer | Lost | None]) -> tuple[Watch, Settings]:
+def watched(**given: Sequence[Answer | Lost | None]) -> tuple[Watch, Settings]:
     """Return a watch and settings with it, under which jobs are over at once."""
     watch = Watch(given=dict(given))
     return watch, Settings(schedule=AT_ONCE, fault=watch)
@@ -103,8 +103,13 @@ class Server:
 
 
 @asynccontextmanager
-async def serving(answer: Callable[[Asked], bytes | None]) -> AsyncIterator[Server]:
-    """Listen on loopback; write what `answer` says and close, or wait if it says `None`."""
+async def serving(
+    answer: Callable[[Asked], bytes | None], *, holds: bool = False
+) -> AsyncIterator[Server]:
+    """Listen on loopback; write what `answer` says and close, or hold the connection.
+
+    It is held too if `answer` says `None`.
+    """
     server = Server()
 
     async def serve(stream: SocketStream) -> None:
@@ -122,9 +127,9 @@ async def serving(answer: Callable[[Asked], bytes | None]) -> AsyncIterator[Serv
             server.asked.append(Asked(method, target, headers, body))
             said = answer(server.asked[-1])
             try:
-                if said is None:
-                    await anyio.sleep_forever()
                 await stream.send(said or b"")
+                if said is None or holds:
+                    await anyio.sleep_forever()
             except (anyio.BrokenResourceError, anyio.ClosedResourceError):
                 pass
 
@@ -148,6 +153,10 @@ def ranged(content: bytes, asked: Asked, *, most: int | None = None, total: str 
         end = len(content) - 1
         head.append(f"Content-Range: bytes {start}-{end}/{total or len(content)}")
     return "\r\n".join(head).encode() + b"\r\n\r\n" + body[:most]
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def operation(name: str = "batches/b1", **metadata: Any) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
 import pytest
@@ -23,11 +23,13 @@ from tests.backend.batching import (
 from tests.backend.wire import LITE, SMALL, backend, callers_client, http
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from pathlib import Path
 
     from nanobatch.simulator import Answer
 
 pytestmark = pytest.mark.anyio
+T = TypeVar("T")
 both = pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
 
 
@@ -129,44 +131,33 @@ async def test_what_is_free_is_never_unknown_money_and_can_be_repeated(
 ) -> None:
     watch, settings = watched(**{operation: [answer]})
     errors: list[TransientError] = []
+    path = tmp_path / "results.jsonl"
+
+    async def at_last(call: Callable[[], Awaitable[T]]) -> T:
+        try:
+            return await call()
+        except TransientError as error:
+            errors.append(error)
+        return await call()
 
     async with Simulator(pixels=SMALL, batch=settings) as simulator, backend(simulator) as gemini:
 
         async def listed() -> list[str]:
             return [job.name async for job in gemini.list_batches()]
 
-        async def again(step: str) -> None:
-            while True:
-                try:
-                    if step == "upload":
-                        found["file"] = await uploaded(gemini, tmp_path, "a fox")
-                    elif step == "get":
-                        output = (await gemini.get_batch(found["job"])).output_file
-                        found["output"] = output or ""
-                    elif step == "list":
-                        assert await listed() == [found["job"]]
-                    elif step == "cancel":
-                        await gemini.cancel_batch(found["job"])
-                    elif step == "delete_file":
-                        await gemini.delete_file(found["file"])
-                    else:
-                        path = tmp_path / "results.jsonl"
-                        await gemini.download_results(found["output"], path)
-                except TransientError as error:
-                    errors.append(error)
-                else:
-                    return
-
-        found: dict[str, str] = {}
-        await again("upload")
-        job = await gemini.create_batch(model=LITE, file=found["file"], display_name="nb-1")
-        found["job"] = job.name
-        for step in ("get", "list", "download", "cancel", "delete_file"):
-            await again(step)
+        file = await at_last(lambda: uploaded(gemini, tmp_path, "a fox"))
+        job = await gemini.create_batch(model=LITE, file=file, display_name="nb-1")
+        over = await at_last(lambda: gemini.get_batch(job.name))
+        output = over.output_file or ""
+        names = await at_last(listed)
+        await at_last(lambda: gemini.download_results(output, path))
+        await at_last(lambda: gemini.cancel_batch(job.name))
+        await at_last(lambda: gemini.delete_file(file))
 
     assert [(error.kind, error.is_unknown_money) for error in errors] == [(kind, False)]
     assert watch.asked.count(operation) == 2
     assert "unknown" not in str(errors[0])
+    assert names == [job.name]
 
 
 @pytest.mark.parametrize("what", ["get", "cancel", "download"])
