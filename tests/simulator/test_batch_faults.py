@@ -91,7 +91,7 @@ async def test_answers_that_are_no_json_spoil_their_own_line() -> None:
     [(End.EXPIRED, STATE.JOB_STATE_EXPIRED), (End.FAILED, STATE.JOB_STATE_FAILED)],
 )
 async def test_a_job_that_does_not_succeed_has_no_results(end: End, state: STATE) -> None:
-    settings = at_once(ends=(end,), share_before_end=0.5)
+    settings = at_once(ends=[str(end)], share_before_end=0.5)
     async with Simulator(batch=settings, answer=words) as simulator, sdk(simulator) as client:
         name = await create(client, numbered(6))
         job = await client.aio.batches.get(name=name)
@@ -547,6 +547,7 @@ async def test_lines_are_worked_on_in_their_order_on_any_event_loop() -> None:
         ({"share_before_end": 2}, ValueError),
         ({"strangers": -1}, ValueError),
         ({"busy_downloads": -1}, ValueError),
+        ({"ends": "VANISHED"}, ValueError),
     ],
 )
 def test_settings_out_of_range_are_refused(
