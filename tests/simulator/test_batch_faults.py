@@ -564,3 +564,23 @@ def test_schedules_out_of_range_are_refused() -> None:
         Seconds(running=float("nan"))
     with pytest.raises(ValueError, match="fraction"):
         Lost(1.0)
+
+
+async def test_the_limits_are_those_of_the_documentation() -> None:
+    start = {"x-goog-upload-protocol": "resumable", "x-goog-upload-command": "start"}
+    length = "x-goog-upload-header-content-length"
+    inline = {"requests": {"requests": [{"request": body()}]}}
+    async with (
+        Simulator(batch=Settings(schedule=Polls())) as simulator,
+        http(simulator) as raw,
+    ):
+        sizes = [
+            await raw.post("/upload/v1/files", json={}, headers={**start, length: str(size)})
+            for size in (2 * 1024**3, 2 * 1024**3 + 1)
+        ]
+        created = [
+            await raw.post(CREATE, json={"batch": {"inputConfig": inline}}) for _ in range(101)
+        ]
+
+    assert [answer.status_code for answer in sizes] == [200, 400]
+    assert [answer.status_code for answer in created] == [200] * 100 + [429]
