@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 import httpx2
 import pytest
+from google import genai
+from google.genai import types
 
-from nanobatch.backend import BatchState
+from nanobatch.backend import BatchState, Gemini
 from nanobatch.errors import AccountError, BadRequestError, ConfigError, TransientError
 from nanobatch.simulator import Simulator, answers
 from nanobatch.simulator.batch import Lost, Settings
@@ -20,7 +22,7 @@ from tests.backend.batching import (
     uploaded,
     watched,
 )
-from tests.backend.wire import LITE, SMALL, backend, callers_client, http
+from tests.backend.wire import KEY, LITE, SMALL, backend, callers_client, http
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -60,7 +62,7 @@ async def test_a_callers_own_client_does_not_create_twice_either(
     async with Simulator(pixels=SMALL, batch=settings) as simulator, backend(simulator) as gemini:
         file = await uploaded(gemini, tmp_path, "a fox")
         client = callers_client(simulator, async_client_args=transport)
-        async with type(gemini)(client=client, timeout_seconds=20) as theirs:
+        async with Gemini(client=client, timeout_seconds=20) as theirs:
             call = theirs.create_batch(model=LITE, file=file, display_name="nb-lost")
             error = await raised_by(call)
         await client.aio.aclose()
@@ -79,6 +81,30 @@ async def test_an_answer_to_create_without_a_name_is_unknown_money(text: str) ->
     assert isinstance(error, TransientError)
     assert (error.kind, error.is_unknown_money) == ("unreadable", True)
     assert len(server.asked) == 1
+
+
+@pytest.mark.parametrize("text", ["<html>", "[]", "7", "{}", '{"name": 7}', '{"metadata": "x"}'])
+async def test_a_callers_own_client_knows_no_better(text: str) -> None:
+    async with serving(lambda _: http(text)) as server:
+        transport = {"transport": httpx2.AsyncHTTPTransport()}
+        client = genai.Client(
+            api_key=KEY,
+            http_options=types.HttpOptions(
+                base_url=server.base_url, async_client_args=transport, client_args={"verify": False}
+            ),
+        )
+        async with Gemini(client=client, timeout_seconds=5) as gemini:
+            call = gemini.create_batch(model=LITE, file="files/f1", display_name="nb-1")
+            error = await raised_by(call)
+            free = await raised_by(gemini.get_batch("batches/b1"))
+        await client.aio.aclose()
+        client.close()
+
+    assert isinstance(error, TransientError)
+    assert isinstance(free, TransientError)
+    assert (error.kind, error.is_unknown_money) == ("unreadable", True)
+    assert (free.kind, free.is_unknown_money) == ("unreadable", False)
+    assert len(server.asked) == 2
 
 
 async def test_no_answer_to_create_in_time_is_unknown_money() -> None:
@@ -188,6 +214,20 @@ async def test_a_forbidden_job_stops_the_account(tmp_path: Path) -> None:
 
     assert isinstance(error, AccountError)
     assert error.kind == "permission"
+
+
+async def test_what_cannot_be_cancelled_or_deleted_says_so(tmp_path: Path) -> None:
+    watch, settings = watched(
+        cancel=[answers.forbidden()], delete_file=[answers.error(400, "Not now.")]
+    )
+    async with Simulator(pixels=SMALL, batch=settings) as simulator, backend(simulator) as gemini:
+        job = await created(gemini, tmp_path, "a fox")
+        cancelling = await raised_by(gemini.cancel_batch(job.name))
+        deleting = await raised_by(gemini.delete_file(simulator.batches.uploads_left[0]))
+
+    assert (type(cancelling), cancelling.kind) == (AccountError, "permission")
+    assert (type(deleting), deleting.kind) == (BadRequestError, "bad_request")
+    assert watch.asked[-2:] == ["cancel", "delete_file"]
 
 
 async def test_cancelling_what_is_over_is_fine(tmp_path: Path) -> None:

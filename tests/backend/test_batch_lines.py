@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import pickle
+import sys
 import tracemalloc
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +70,7 @@ def test_an_answer_is_read_as_any_other() -> None:
         json.dumps({"key": "k1", "response": ANSWER}, indent=None, separators=(",", ":")).encode(),
         b"  " + line(key="k1", response=ANSWER) + b"\r",
         line(key="k1", response=ANSWER, metadata={"error": 1, "key": 2, "response": 3}),
+        line(key="k1", response={**ANSWER, "key": "x", "deep": [[{"key": []}]]}),
         line(key="k1", response=ANSWER, error=None),
         line(key="k1", response=ANSWER, error={"code": 13, "message": "both"}),
     ],
@@ -293,6 +295,17 @@ def test_no_damaged_line_raises(position: int, byte: int, *, cut: bool) -> None:
     assert (read.reply is None) != (read.fault is None)
     if read.fault is not None and read.fault.is_unknown_money:
         assert read.fault.kind == "unreadable"
+
+
+def test_no_depth_raises() -> None:
+    """Deep enough, one look at a line succeeds and the next one does not."""
+    head = b'{"key": "k1", "response": {"candidates": [], "key": '
+
+    for depth in range(1, sys.getrecursionlimit() + 50):
+        read = read_line(head + b"[" * depth + b"]" * depth + b"}}")
+
+        assert read.key == "k1" or (read.key is None and read.fault is not None)
+        assert (read.reply is None) != (read.fault is None)
 
 
 def test_lines_come_one_by_one_without_their_ends(tmp_path: Path) -> None:
