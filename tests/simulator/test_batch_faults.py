@@ -91,7 +91,7 @@ async def test_answers_that_are_no_json_spoil_their_own_line() -> None:
     [(End.EXPIRED, STATE.JOB_STATE_EXPIRED), (End.FAILED, STATE.JOB_STATE_FAILED)],
 )
 async def test_a_job_that_does_not_succeed_has_no_results(end: End, state: STATE) -> None:
-    settings = at_once(ends=(end,), share_before_end=0.5)
+    settings = at_once(ends=[str(end)], share_before_end=0.5)
     async with Simulator(batch=settings, answer=words) as simulator, sdk(simulator) as client:
         name = await create(client, numbered(6))
         job = await client.aio.batches.get(name=name)
@@ -547,6 +547,7 @@ async def test_lines_are_worked_on_in_their_order_on_any_event_loop() -> None:
         ({"share_before_end": 2}, ValueError),
         ({"strangers": -1}, ValueError),
         ({"busy_downloads": -1}, ValueError),
+        ({"ends": "VANISHED"}, ValueError),
     ],
 )
 def test_settings_out_of_range_are_refused(
@@ -563,3 +564,23 @@ def test_schedules_out_of_range_are_refused() -> None:
         Seconds(running=float("nan"))
     with pytest.raises(ValueError, match="fraction"):
         Lost(1.0)
+
+
+async def test_the_limits_are_those_of_the_documentation() -> None:
+    start = {"x-goog-upload-protocol": "resumable", "x-goog-upload-command": "start"}
+    length = "x-goog-upload-header-content-length"
+    inline = {"requests": {"requests": [{"request": body()}]}}
+    async with (
+        Simulator(batch=Settings(schedule=Polls())) as simulator,
+        http(simulator) as raw,
+    ):
+        sizes = [
+            await raw.post("/upload/v1/files", json={}, headers={**start, length: str(size)})
+            for size in (2 * 1024**3, 2 * 1024**3 + 1)
+        ]
+        created = [
+            await raw.post(CREATE, json={"batch": {"inputConfig": inline}}) for _ in range(101)
+        ]
+
+    assert [answer.status_code for answer in sizes] == [200, 400]
+    assert [answer.status_code for answer in created] == [200] * 100 + [429]

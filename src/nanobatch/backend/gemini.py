@@ -15,7 +15,6 @@ from pydantic import SecretStr
 
 from nanobatch.backend.address import checked, origin
 from nanobatch.backend.answer import read_answer
-from nanobatch.backend.batch.result import checked_key, read_line
 from nanobatch.backend.body import config_of, content_of
 from nanobatch.backend.opening import opened, scribe
 from nanobatch.backend.protocol import ImageRequest
@@ -186,6 +185,8 @@ class Gemini:
             BadRequestError: The SDK refuses the request.
             ConfigError: The key is empty, too long or not printable.
         """
+        from nanobatch.backend.batch.result import checked_key  # noqa: PLC0415 - as elsewhere
+
         self._batches()
         head = json.dumps({"key": checked_key(key)})[:-1].encode()
         return b'%s, "request": %s}\n' % (head, await self._written(request))
@@ -228,6 +229,8 @@ class Gemini:
 
     def read_line(self, line: bytes) -> BatchLine:
         """Read one line of a results file; see `BatchBackend`."""
+        from nanobatch.backend.batch.result import read_line  # noqa: PLC0415 - as elsewhere
+
         return read_line(line)
 
     async def count_tokens(self, *, model: str, prompt: str) -> int:

@@ -21,7 +21,13 @@ from nanobatch.backend.cut import Cut, cut
 from nanobatch.backend.letter import Letter, is_dictation
 from nanobatch.backend.redact import Redactor
 from nanobatch.backend.room import Room
-from nanobatch.backend.translate import compressed, elsewhere, fault_of_answer, too_large
+from nanobatch.backend.translate import (
+    compressed,
+    elsewhere,
+    fault_of_answer,
+    too_large,
+    unreadable,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Collection, Generator
@@ -45,6 +51,7 @@ Source: https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD, 
 """
 CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
+_UPLOAD_COMMAND = "x-goog-upload-command"
 _UPLOAD_URL = "x-goog-upload-url"
 _UPLOAD_STATUS = "x-goog-upload-status"
 _KEY_HEADER = "x-goog-api-key"
@@ -246,8 +253,13 @@ def _upload_headers(request: httpx2.Request, response: httpx2.Response) -> dict[
     """Return the headers by which the SDK goes on with an upload, for the same server only.
 
     Raises:
-        TransientError: The file is to go to another server.
+        TransientError: The file is to go to another server; or nothing is said of a piece that
+            was sent, and the SDK would send it again and again, asleep in between.
     """
+    if "upload" in request.headers.get(_UPLOAD_COMMAND, "") and not response.headers.get(
+        _UPLOAD_STATUS
+    ):
+        raise unreadable("not a word about the upload", is_free=True)
     url = response.headers.get(_UPLOAD_URL, "")
     if url and not is_same_origin(url, str(request.url)):
         raise elsewhere(url)

@@ -9,6 +9,8 @@ import mimetypes
 import shutil
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from nanobatch.simulator.chance import digest
@@ -17,7 +19,6 @@ from nanobatch.simulator.request import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
 __all__ = ["MAX_FILE_BYTES", "Files", "Stored", "file_list", "sha256_of"]
 
@@ -98,7 +99,8 @@ class Files:
         self._seed = seed
         self._max_bytes = max_bytes
         self._started = 0
-        self._folder: Path | None = None
+        self._is_open = False
+        self._folder: TemporaryDirectory[str] | None = None
         self._uploads: dict[str, _Upload] = {}
         self._files: dict[str, Stored] = {}
 
@@ -106,11 +108,18 @@ class Files:
         """Iterate over the stored files, oldest first."""
         return iter(tuple(self._files.values()))
 
-    def open(self, folder: Path) -> None:
-        """Keep files in this folder from now on; the caller removes it, and those files with it."""
-        self._folder = folder
+    def open(self) -> None:
+        """Take files from now on; those from before it was closed are forgotten."""
+        self._is_open = True
         self._uploads.clear()
         self._files.clear()
+
+    def close(self) -> None:
+        """Delete what is on disk; the list stays readable."""
+        self._is_open = False
+        if self._folder is not None:
+            self._folder.cleanup()
+            self._folder = None
 
     def place(self, name: str) -> Path:
         """Return where a file of this name may lie; the name is not the user's.
@@ -118,9 +127,11 @@ class Files:
         Raises:
             RuntimeError: The simulator is not open.
         """
-        if self._folder is None:
+        if not self._is_open:
             raise RuntimeError("The simulator is not open: use `async with Simulator() as ...`.")
-        return self._folder / name
+        if self._folder is None:
+            self._folder = TemporaryDirectory(prefix="nanobatch-simulator-")
+        return Path(self._folder.name, name)
 
     def start(self, headers: Mapping[str, str], body: bytes) -> str:
         """Begin a resumable upload; return its id.

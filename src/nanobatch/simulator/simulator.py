@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Self
 
 import anyio
@@ -155,8 +153,8 @@ class Simulator:
         )
         async with AsyncExitStack() as stack:
             stack.callback(listener.close)
-            folder = stack.enter_context(TemporaryDirectory(prefix="nanobatch-simulator-"))
-            self._files.open(Path(folder))
+            self._files.open()
+            stack.callback(self._files.close)
             stack.callback(self._artist.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)

@@ -32,8 +32,8 @@ def lines_of(path: Path) -> Iterator[bytes]:
         while line := file.readline(MAX_LINE_BYTES + 1):
             if len(line) > MAX_LINE_BYTES and not line.endswith(b"\n"):
                 _skip(file)
-            if line := line.rstrip(b"\r\n"):
-                yield line
+            if not line.isspace():
+                yield line.rstrip(b"\r\n")
 
 
 def _skip(file: BinaryIO) -> None:

@@ -96,6 +96,8 @@ class BatchBackend(ImageBackend, Protocol):
     """A provider that takes requests in a file and gives the answers in another, at half price.
 
     Every method is free but `create_batch`. Except for it, a failed call can simply be repeated.
+    A name, key or display name that cannot be one is a `ConfigError`, and nothing is sent. What is
+    not there (deleted, expired, another project's) is a `BadRequestError` of kind `not_found`.
     """
 
     async def batch_request(self, request: ImageRequest, *, key: str) -> bytes:
@@ -105,7 +107,7 @@ class BatchBackend(ImageBackend, Protocol):
 
         Args:
             request: The call; its deadline means nothing here.
-            key: Comes back with the answer; unique in its file.
+            key: Comes back with the answer: 1 to 200 printable characters, unique in its file.
 
         Raises:
             BadRequestError: It cannot be written.
@@ -130,7 +132,7 @@ class BatchBackend(ImageBackend, Protocol):
         Args:
             model: Model id.
             file: The uploaded input file, `files/...`.
-            display_name: How it is found again; unique.
+            display_name: How it is found again: unique, 1 to 200 printable ASCII characters.
 
         Raises:
             ProviderError: There is no job; or, with `is_unknown_money`, nobody can know.

@@ -79,13 +79,7 @@ def read_line(line: bytes) -> BatchLine:
             line, f"it is longer than {MAX_LINE_BYTES // 1024**2} MiB", key=_key_at_begin(line)
         )
     found = cut(line, Redactor(""))
-    read = _read(found.skeleton, found.images, line)
-    if read.fault is not None and read.fault.is_unknown_money and found.images:
-        return _read(line, {}, line)  # a mark may stand where it spoils something
-    return read
-
-
-def _read(skeleton: bytes, images: Mapping[str, bytes], line: bytes) -> BatchLine:
+    skeleton = found.skeleton
     fields = as_object(parsed(skeleton))
     if not fields:
         key = _key_at_begin(line)
@@ -98,7 +92,7 @@ def _read(skeleton: bytes, images: Mapping[str, bytes], line: bytes) -> BatchLin
     if is_answer(response):
         reply = reply_of(
             response,
-            images=images,
+            images=found.images,
             has_two_usages=names_twice(skeleton, "usageMetadata"),
             latency_seconds=0.0,
         )
@@ -115,7 +109,7 @@ def _stands_twice(skeleton: bytes, name: str) -> bool:
     try:
         # Every object becomes a list of its pairs, so that no pair gets lost.
         pairs: list[tuple[str, object]] = json.loads(skeleton, object_pairs_hook=list)
-    except (ValueError, RecursionError):
+    except RecursionError:  # as deep as it could be read just now, from one call higher up
         return True
     return sum(one == name for one, _ in pairs) > 1
 

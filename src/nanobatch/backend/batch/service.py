@@ -10,6 +10,7 @@ import anyio
 import anyio.to_thread
 from google.genai import types
 from google.genai.pagers import AsyncPager
+from pydantic import ValidationError
 
 from nanobatch.backend.answer import parsed
 from nanobatch.backend.batch.download import download, finish, part_of
@@ -64,6 +65,9 @@ MAX_PAGES: Final = 10_000
 # memory, 2026-11-27.
 _MAY_BE_DONE: Final = frozenset({408, 500, 502, 504})
 
+_MISREAD: Final = (AttributeError, KeyError, TypeError, ValidationError)
+"""What the SDK says of an answer whose fields are not as it expects them."""
+
 
 class BatchService:
     """The batch jobs and files of one account.
@@ -111,8 +115,7 @@ class BatchService:
                 with anyio.fail_after(seconds):
                     uploaded = await self._client.aio.files.upload(file=file, config=config)
                     name = uploaded.name
-            except (ValueError, KeyError, TypeError) as error:
-                # What the SDK says of an answer without the fields it needs.
+            except (*_MISREAD, ValueError) as error:
                 fault = unreadable(type(error).__name__, is_free=True)
             except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
                 fault = _free(error, seconds)
@@ -264,6 +267,9 @@ class BatchService:
             try:
                 with anyio.fail_after(seconds):
                     answer = await ask()
+            except _MISREAD as error:
+                # It is the answer that the SDK cannot read: the request was checked before.
+                fault = unreadable(type(error).__name__, is_free=is_free)
             except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
                 fault = _free(error, seconds) if is_free else fault_of_sdk(error, seconds)
         if kept:  # it is here, whatever the SDK made of it

@@ -96,7 +96,8 @@ class Batches:
     async def finish(self) -> None:
         """Let the time of all jobs pass now: each comes to its end, except those that are stuck.
 
-        What a client has left behind costs money too; call this before comparing with the bill.
+        What a client has left behind costs money too: call this before comparing with the bill,
+        and while the simulator is open.
         """
         for job in self.jobs:
             job.is_hurried = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from random import Random
@@ -43,14 +43,14 @@ class Settings:
     """How fast batch jobs go, and what goes wrong with them; by default nothing but the order.
 
     Raises:
-        ValueError: A number is out of its range.
+        ValueError: A number is out of its range, or there is no such end.
         TypeError: One string stands where several keys should.
     """
 
     schedule: Schedule = field(default_factory=Seconds)
     """When a job moves on: `Polls` or `Seconds`."""
 
-    ends: End | tuple[End, ...] = ()
+    ends: End | str | Sequence[End | str] = ()
     """What becomes of all jobs, or of the first ones in the order of their creation; the others
     succeed."""
 
@@ -130,6 +130,9 @@ class Settings:
 
     def __post_init__(self) -> None:
         """Check the numbers."""
+        for end in [self.ends] if isinstance(self.ends, str) else self.ends:
+            if end not in set(End):
+                raise ValueError(f"ends must be among {', '.join(End)}, not {end}.")
         for name in ("missing", "duplicates", "item_errors"):
             chosen: object = getattr(self, name)
             if isinstance(chosen, str):
@@ -147,9 +150,9 @@ class Settings:
 
     def end_of(self, nth: int) -> End:
         """Return what becomes of a job before which so many were created."""
-        if isinstance(self.ends, tuple):
-            return self.ends[nth] if nth < len(self.ends) else End.SUCCEEDED
-        return self.ends
+        if isinstance(self.ends, str):
+            return End(self.ends)
+        return End(self.ends[nth]) if nth < len(self.ends) else End.SUCCEEDED
 
 
 def picks(chosen: Picks, key: str, *words: object) -> bool:
