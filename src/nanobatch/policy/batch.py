@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from math import exp, lgamma
+from functools import lru_cache
+from math import comb, exp, lgamma
 
 from nanobatch.errors import ConfigError
 
-__all__ = ["BatchOptions", "slots_to_order"]
+__all__ = ["BatchOptions", "expected_slots", "slots_to_order"]
 
 ENOUGH_AT_LAST = 0.5
 """How likely the last round's order has to be enough: 1 - batch price / interactive price.
@@ -22,6 +23,11 @@ is worth its price. Source: as above."""
 
 MOST_PER_IMAGE = 6
 """Most slots ordered per missing image: as many as the stop rule gives a prompt for its first."""
+
+LARGE_WANT = 200
+"""Images of one job above which surplus and top-up are below 2 % of its slots."""
+CERTAIN = 10_000
+"""Slots that make a belief in a rate next to certain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +105,33 @@ def slots_to_order(needed: int, *, passed: float, failed: float, is_last: bool) 
         else:
             high = middle
     return high
+
+
+@lru_cache(maxsize=1024)
+def expected_slots(needed: int, *, rate: float, rounds: int) -> tuple[float, float]:
+    """Return how many slots some images take on average: by batch jobs, and at once after them.
+
+    Args:
+        needed: Passing candidates that one job lacks, >= 0.
+        rate: Its accept rate, known, above 0 and at most 1.
+        rounds: Orders it may place, >= 0; what is missing after them is drawn at once.
+    """
+    if needed <= 0:
+        return 0.0, 0.0
+    if rounds == 0:
+        return 0.0, needed / rate
+    if needed > LARGE_WANT:  # the orders fit so well that nothing worth counting is left over
+        return needed / rate, 0.0
+    slots = slots_to_order(
+        needed, passed=CERTAIN * rate, failed=CERTAIN * (1 - rate) + 1, is_last=rounds == 1
+    )
+    by_batch, at_once = float(slots), 0.0
+    for passing in range(needed):
+        chance = comb(slots, passing) * rate**passing * (1 - rate) ** (slots - passing)
+        later = expected_slots(needed - passing, rate=rate, rounds=rounds - 1)
+        by_batch += chance * later[0]
+        at_once += chance * later[1]
+    return by_batch, at_once
 
 
 def _chance(slots: int, needed: int, passed: float, failed: float) -> float:
