@@ -99,9 +99,9 @@ def planted(session: nox.Session) -> None:
 
 @nox.session(tags=["long"])
 def economics(session: nox.Session) -> None:
-    """Measure routing, stopping and intervals by simulation; `-- --quick` takes a minute."""
+    """Measure routing, stopping, intervals and batch rounds by simulation; `-- --quick` takes a minute."""
     session.install(".")
-    for module in ("coverage", "routing"):
+    for module in ("coverage", "routing", "batch"):
         session.run("python", "-m", f"benchmarks.economics.{module}", *session.posargs)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import anyio
 
-from nanobatch import BatchOptions, Budget, Gemini, Job, TwoTierPipeline
+from nanobatch import BatchOptions, Budget, Gemini, Job, StopRule, TwoTierPipeline
 from nanobatch.simulator import Simulator, batch
 
 ACCEPT_RATE = 0.7
@@ -47,6 +47,7 @@ async def outcome(jobs: int, *, options: BatchOptions | None, seed: int) -> Outc
                 checkpoint=Path(folder),
                 budget=Budget.unlimited(),
                 concurrency=32,
+                stop=StopRule(30),  # no prompt is hopeless here
                 batch=options,
             )
             result = await pipeline.run(wanted)
