@@ -83,10 +83,10 @@ def fuzz(session: nox.Session) -> None:
 
 @nox.session(tags=["long"])
 def load(session: nox.Session) -> None:
-    """Run a thousand jobs under faults in little memory, and the slow cancellations."""
+    """Run a thousand jobs under faults in little memory, read 2 GiB of results, cancel slowly."""
     session.install(".[all]", *group("test"))
     tests = ("tests/load", "tests/pipeline/test_cancelling.py")
-    long = {"NANOBATCH_LOAD_JOBS": "1000"}
+    long = {"NANOBATCH_LOAD_JOBS": "1000", "NANOBATCH_RESULTS_MIB": "2048"}
     session.run("python", "-m", "pytest", "-rP", *tests, *session.posargs, env=long)
 
 
@@ -108,9 +108,9 @@ def planted(session: nox.Session) -> None:
 
 @nox.session(tags=["long"])
 def economics(session: nox.Session) -> None:
-    """Measure routing, stopping and intervals by simulation; `-- --quick` takes a minute."""
+    """Measure routing, stopping, intervals and batch rounds by simulation; `-- --quick` takes a minute."""
     session.install(".")
-    for module in ("coverage", "routing"):
+    for module in ("coverage", "routing", "batch"):
         session.run("python", "-m", f"benchmarks.economics.{module}", *session.posargs)
 
 

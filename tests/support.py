@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
-from nanobatch import Budget, Checkpoint, Gemini, Retry, TwoTierPipeline
-from nanobatch.simulator import Simulator
+from nanobatch import BatchOptions, Budget, Checkpoint, Gemini, Retry, TwoTierPipeline
+from nanobatch.simulator import Simulator, batch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,10 +18,16 @@ NO_WAIT = Retry(first_wait_seconds=0.001, max_wait_seconds=0.001)
 PRO = "gemini-3-pro-image"
 LITE = "gemini-3.1-flash-lite-image"
 
+SOON = BatchOptions(poll_seconds=0.02)
+by_batch: ContextVar[bool] = ContextVar("by_batch", default=False)
+"""Whether pipelines of this test order from batch jobs."""
+
 
 def simulator(**settings: Any) -> Simulator:
     """Return a simulator that draws small pictures."""
-    return Simulator(**{"seed": 11, "pixels": 0.25, "drawings": 8, **settings})
+    quick = batch.Settings(schedule=batch.Polls(pending=0, running=1))
+    defaults = {"seed": 11, "pixels": 0.25, "drawings": 8, "batch": quick}
+    return Simulator(**{**defaults, **settings})
 
 
 def pipeline_on(server: Simulator, folder: Path, **options: Any) -> TwoTierPipeline:
@@ -32,6 +39,8 @@ def pipeline_on(server: Simulator, folder: Path, **options: Any) -> TwoTierPipel
         "concurrency": 8,
         "retry": NO_WAIT,
     }
+    if by_batch.get() and not options.get("hurry"):
+        defaults["batch"] = SOON
     backend = Gemini(api_key="simulated", base_url=server.base_url)
     return TwoTierPipeline(backend, **{**defaults, **options})
 

@@ -24,7 +24,8 @@ from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.plan import Plan
-from nanobatch.pipeline.progress import DrawStep, JobProgress
+from nanobatch.pipeline.progress import JobProgress
+from nanobatch.pipeline.steps import DrawStep
 from nanobatch.policy import StopRule
 
 if TYPE_CHECKING:

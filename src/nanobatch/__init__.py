@@ -1,7 +1,18 @@
 """Mass-produce images with Gemini image models at a cost you can state."""
 
 from nanobatch import filters
-from nanobatch.backend import Gemini, ImageBackend, ImageRequest, JsonBackend, JsonRequest, Reply
+from nanobatch.backend import (
+    BatchBackend,
+    BatchJob,
+    BatchLine,
+    BatchState,
+    Gemini,
+    ImageBackend,
+    ImageRequest,
+    JsonBackend,
+    JsonRequest,
+    Reply,
+)
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.checkpoint import (
     CandidateRecord,
@@ -51,6 +62,7 @@ from nanobatch.errors import (
 from nanobatch.job import Job, Route, read_jobs
 from nanobatch.models import MeasuredRates, Model, ModelRegistry, PriceRow, Tier, TokenUsage
 from nanobatch.pipeline import (
+    BatchJobChanged,
     Calibration,
     CallSettled,
     CallsPaused,
@@ -67,12 +79,18 @@ from nanobatch.pipeline import (
     RunResult,
     TwoTierPipeline,
 )
-from nanobatch.policy import Budget, Pace, Retry, StopRule
+from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 __all__ = [
     "AcceptedImage",
     "AccountError",
     "BadRequestError",
+    "BatchBackend",
+    "BatchJob",
+    "BatchJobChanged",
+    "BatchLine",
+    "BatchOptions",
+    "BatchState",
     "BrokenImageError",
     "Budget",
     "Calibration",

@@ -162,7 +162,7 @@ async def test_a_newer_layout_is_refused_and_left_as_it_is(tmp_path: Path) -> No
         db.execute("PRAGMA user_version = 9")
     before = (tmp_path / "ledger.sqlite").read_bytes()
 
-    with pytest.raises(CheckpointError, match="has layout 9; this nanobatch reads layout 1"):
+    with pytest.raises(CheckpointError, match="has layout 9; this nanobatch reads layout 2"):
         async with Checkpoint.open(tmp_path):
             pass
     with pytest.raises(CheckpointError, match="has layout 9"):

@@ -38,6 +38,7 @@ def _jobs(count: int, **fields: object) -> list[Job]:
     ]
 
 
+@pytest.mark.at_once("one by one, the fourth call is the last")
 @pytest.mark.parametrize(
     "answer",
     [answers.no_credit, answers.forbidden, answers.invalid_key, answers.daily_quota,
@@ -69,6 +70,7 @@ async def test_a_refused_reservation_sends_nothing(tmp_path: Path) -> None:
     assert result.jobs["a"].reason
 
 
+@pytest.mark.at_once("at half the price the budget lasts")
 async def test_a_raised_budget_goes_on_where_the_last_one_ended(tmp_path: Path) -> None:
     async with simulator() as server:
         first = await pipeline_on(server, tmp_path, budget=Budget(usd="0.20")).run(_jobs(8))
@@ -95,6 +97,7 @@ async def test_a_gone_lite_model_leaves_auto_jobs_to_quality_and_lite_jobs_pendi
     assert result.jobs["only-lite"].status is JobStatus.PENDING
 
 
+@pytest.mark.at_once("a batch job is sent as a whole")
 async def test_when_every_model_is_gone_the_run_ends_at_once(tmp_path: Path) -> None:
     async with simulator(answer=lambda _: answers.not_found()) as server:
         result = await pipeline_on(server, tmp_path, concurrency=1).run(_jobs(50))
@@ -103,6 +106,7 @@ async def test_when_every_model_is_gone_the_run_ends_at_once(tmp_path: Path) -> 
     assert server.bill.requests <= 4  # two workers may each have asked both models
 
 
+@pytest.mark.at_once("a batch job is sent as a whole")
 async def test_requests_that_are_all_bad_end_the_run_before_all_jobs_have_failed(
     tmp_path: Path,
 ) -> None:
@@ -132,6 +136,7 @@ async def test_a_bad_prompt_here_and_there_ends_no_run(tmp_path: Path) -> None:
     assert result.delivered == 30
 
 
+@pytest.mark.at_once("a batch job is sent as a whole")
 async def test_an_outage_ends_the_run_after_fifty_faults_without_a_success(tmp_path: Path) -> None:
     async with simulator(answer=lambda _: answers.internal()) as server:
         pipeline = pipeline_on(server, tmp_path, concurrency=1)
@@ -142,6 +147,7 @@ async def test_an_outage_ends_the_run_after_fifty_faults_without_a_success(tmp_p
     assert server.bill.requests == 50
 
 
+@pytest.mark.at_once("a batch job is sent as a whole")
 async def test_a_hopeless_batch_ends_after_thirty_judged_slots(tmp_path: Path) -> None:
     async with simulator(accept_rate=0.0) as server:
         result = await pipeline_on(server, tmp_path, concurrency=1).run(_jobs(100))
@@ -227,6 +233,7 @@ async def test_a_bad_request_fails_its_job_and_no_other(tmp_path: Path) -> None:
     assert server.bill.requests == 3  # the second run does not take it up again
 
 
+@pytest.mark.at_once("an order is not tried three times")
 async def test_three_void_slots_in_a_row_fail_a_job_and_the_next_run_takes_it_up(
     tmp_path: Path,
 ) -> None:
@@ -284,6 +291,7 @@ async def test_a_slot_broken_twice_is_rejected_and_its_files_are_kept(tmp_path: 
     assert [failure.kind for failure in result.failures] == ["broken", "broken"]
 
 
+@pytest.mark.at_once("the worst case is half")
 async def test_an_answer_without_usage_is_unknown_money_but_its_image_counts(
     tmp_path: Path,
 ) -> None:
@@ -298,6 +306,7 @@ async def test_an_answer_without_usage_is_unknown_money_but_its_image_counts(
     assert server.bill.usd <= result.spend.worst_case_usd
 
 
+@pytest.mark.at_once("a result file is read again")
 @pytest.mark.parametrize("answer", [answers.reset, answers.cut, answers.not_json])
 async def test_no_complete_answer_is_unknown_money_at_the_worst_case(
     tmp_path: Path, answer: Callable[[], Answer]
@@ -311,6 +320,7 @@ async def test_no_complete_answer_is_unknown_money_at_the_worst_case(
     assert str(result.spend.unknown_usd.normalize()) == "0.12288025"
 
 
+@pytest.mark.at_once("a result file is read again")
 async def test_unknown_money_counts_against_the_budget(tmp_path: Path) -> None:
     async with simulator(answer=lambda _: answers.reset()) as server:
         pipeline = pipeline_on(
@@ -345,6 +355,7 @@ async def test_a_filter_that_fails_keeps_the_image_and_buys_no_other(tmp_path: P
     assert server.bill.requests == 3
 
 
+@pytest.mark.at_once("a batch job is sent as a whole")
 async def test_ten_filter_failures_in_a_row_end_the_run_with_the_filters_error(
     tmp_path: Path,
 ) -> None:

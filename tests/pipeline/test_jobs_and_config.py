@@ -189,6 +189,7 @@ async def test_less_wanted_than_accepted_is_done(tmp_path: Path) -> None:
     assert server.bill.images == 3
 
 
+@pytest.mark.at_once("orders are filled before the first answer comes")
 async def test_a_million_jobs_are_never_read_ahead(tmp_path: Path) -> None:
     read = 0
 

@@ -167,6 +167,7 @@ async def test_no_text_of_a_judge_accepts_an_image_by_itself(text: str, tmp_path
     assert [line.outcome for line in judge_lines(tmp_path)] == [Outcome.BILLED]
 
 
+@pytest.mark.at_once("at half the price the budget lasts")
 async def test_the_cap_holds_with_judges_and_a_question_that_does_not_fit_is_not_sent(
     tmp_path: Path,
 ) -> None:

@@ -88,6 +88,7 @@ async def test_the_ledger_of_100_mixed_jobs_with_answered_faults_is_the_bill_exa
     assert sum(image.path.is_file() for image in result.images) == sum(job.want for job in jobs)
 
 
+@pytest.mark.at_once("the last order may bring more")
 async def test_no_surplus_image_is_paid_for(tmp_path: Path) -> None:
     jobs = _mixed_jobs()
     async with simulator(accept_rate=0.7) as server:
@@ -115,7 +116,7 @@ async def test_no_surplus_image_is_paid_for(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("concurrency", [4, 64, 256])
 async def test_a_budget_of_two_dollars_is_used_and_never_passed(
-    tmp_path: Path, concurrency: int
+    tmp_path: Path, concurrency: int, mode: str
 ) -> None:
     jobs = (Job(id=f"job-{n}", prompt=f"dunes {n}") for n in range(10_000))
     async with simulator(accept_rate=0.8, latency_seconds=0.01) as server:
@@ -129,9 +130,10 @@ async def test_a_budget_of_two_dollars_is_used_and_never_passed(
     assert Decimal("1.84") <= result.spend.worst_case_usd <= Decimal("2.00")
     assert result.spend.confirmed_usd == server.bill.usd
     assert server.bill.peak_in_flight <= concurrency
-    assert not result.all_read
+    assert not result.all_read or mode == "by_batch"  # orders are filled while answers are awaited
 
 
+@pytest.mark.at_once("orders hold no permit")
 async def test_requests_in_flight_reach_the_concurrency_and_never_pass_it(tmp_path: Path) -> None:
     jobs = [Job(id=f"job-{n}", prompt=f"ocean {n}") for n in range(60)]
     async with simulator(latency_seconds=0.5) as server:
@@ -195,6 +197,7 @@ async def test_interrupting_after_any_accepted_image_loses_nothing_and_pays_noth
     assert unused == []
 
 
+@pytest.mark.at_once("an order is placed before its answers teach anything")
 async def test_lite_draws_three_slots_of_an_auto_job_and_quality_the_next(tmp_path: Path) -> None:
     rates = {LITE: 0.0, PRO: 1.0}
     async with simulator(accept_rate=rates) as server:

@@ -11,8 +11,10 @@ import time
 import httpx2
 import pytest
 
-from nanobatch.simulator import main
-from tests.simulator.wire import KEY, LITE, body
+from nanobatch.simulator import Simulator, answers, main
+from nanobatch.simulator.command import bill_table
+from tests.simulator.batching import at_once, jsonl, results_of, sdk
+from tests.simulator.wire import KEY, LITE, body, send
 
 PROGRAM = "import sys; from nanobatch.simulator import main; sys.exit(main(sys.argv[1:]))"
 
@@ -46,3 +48,20 @@ def test_a_rate_that_is_none_is_explained(capsys: pytest.CaptureFixture[str]) ->
 
     assert code == 2
     assert "accept_rate must be between 0 and 1, not 1.5." in capsys.readouterr().err
+
+
+@pytest.mark.anyio
+async def test_batches_have_a_line_of_their_own_in_the_table() -> None:
+    async with (
+        Simulator(answer=lambda _: answers.text_only("eight by"), batch=at_once()) as simulator,
+        sdk(simulator) as client,
+    ):
+        await send(simulator, body("a fox"))
+        await results_of(client, jsonl(("a", "a fox")))
+
+    rows = [row.split() for row in bill_table(simulator.bill).splitlines()[2:]]
+    assert rows == [
+        [LITE, "1", "0", "0.000004"],  # 2 x 250 + 2 x 1,500 = 3,500 nano-dollars, rounded
+        [LITE, "(batch)", "1", "0", "0.000002"],  # half of it: 1,750
+        ["total", "2", "0", "0.000005"],
+    ]

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import tempfile
+from typing import TYPE_CHECKING
 
 import httpx2
 import pytest
 
 from nanobatch.simulator import Call, Simulator
+from tests.simulator.batching import at_once, sdk, upload
 from tests.simulator.wire import KEY, SMALL, png, send
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 pytestmark = pytest.mark.anyio
 
@@ -96,3 +102,20 @@ async def test_an_uploaded_image_can_be_part_of_a_prompt() -> None:
     assert found.status_code == 200
     assert calls[0].input_images == 1
     assert missing.status_code == 403
+
+
+def names_in(folder: Path) -> list[str]:
+    return [entry.name for entry in folder.iterdir()]
+
+
+async def test_nothing_is_left_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    async with Simulator(batch=at_once()) as simulator, sdk(simulator) as client:
+        before = names_in(tmp_path)
+        file = await upload(client, b"{}\n")
+        during = names_in(tmp_path)
+
+    assert before == []
+    assert len(during) == 1
+    assert names_in(tmp_path) == []
+    assert simulator.batches.uploads_left == (file,)

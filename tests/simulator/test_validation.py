@@ -187,7 +187,7 @@ async def test_counting_tokens_and_listing_models_is_free() -> None:
     assert simulator.bill.requests == 0
 
 
-@pytest.mark.parametrize("method", ["batchGenerateContent", "predict", "streamGenerateContent"])
+@pytest.mark.parametrize("method", ["embedContent", "predict", "streamGenerateContent"])
 async def test_methods_that_are_not_simulated_are_a_404(method: str) -> None:
     async with Simulator() as simulator, httpx2.AsyncClient() as client:
         response = await client.post(

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from nanobatch.errors import ConfigError
 
-__all__ = ["checked", "origin", "proxy_for"]
+__all__ = ["checked", "host_of", "is_same_origin", "origin", "proxy_for"]
+
+_PORTS = {"http": 80, "https": 443}
 
 
 def checked(base_url: str | None) -> str | None:
@@ -46,6 +48,23 @@ def origin(url: str) -> str:
     return f"{parts.scheme}://{host}" + (f":{port}" if port is not None else "")
 
 
+def is_same_origin(url: str, other: str) -> bool:
+    """Return whether two addresses name the same server: scheme, host and port."""
+    try:
+        one, two = urlsplit(url), urlsplit(other)
+        return _server(one) == _server(two) and one.username is None
+    except ValueError:
+        return False
+
+
+def host_of(url: str) -> str:
+    """Return the host of an address that somebody else wrote, for a message."""
+    try:
+        return urlsplit(url).hostname or "the same host"
+    except ValueError:
+        return "an invalid address"
+
+
 def proxy_for(base_url: str) -> str | None:
     """Return the proxy of the environment; `None` for loopback and where none is wanted.
 
@@ -59,6 +78,10 @@ def proxy_for(base_url: str) -> str | None:
     proxies = urllib.request.getproxies()
     proxy = proxies.get("https") or proxies.get("all")
     return f"http://{proxy}" if proxy and "://" not in proxy else proxy
+
+
+def _server(parts: SplitResult) -> tuple[str, str | None, int | None]:
+    return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
 def _is_loopback(host: str | None) -> bool:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pydantic_core
 
-from nanobatch.backend.foreign import Json, as_object, objects_in, shown_text
+from nanobatch.backend.foreign import Json, as_object, number_of, objects_in, shown_text
 from nanobatch.backend.protocol import Reply
 from nanobatch.backend.translate import unreadable
 from nanobatch.models import TokenUsage
@@ -20,11 +20,10 @@ from nanobatch.models import TokenUsage
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["read_answer"]
+__all__ = ["is_answer", "names_twice", "parsed", "read_answer", "reply_of", "worth_keeping"]
 
 MAX_TEXT_CHARACTERS = 4_000
 MAX_WORD_CHARACTERS = 200
-MAX_COUNT = 10**12
 MAX_VALUES = 200_000
 """Most values in one answer: real ones have some dozens, and 64 MiB of `[],[],` become 2 GiB."""
 MAX_KEPT_BYTES = 24 * 1024 * 1024
@@ -35,7 +34,6 @@ _IMAGE_KEYS = (b"inlineData", b"inline_data")
 _MAX_BLANKS = 1_024
 _MAX_SECOND_LOOK_BYTES = 32 * 1024 * 1024  # enough for a 4K image; it takes as much memory again
 _MEANINGFUL = ("candidates", "promptFeedback", "usageMetadata")
-_USAGE_KEY = '"usageMetadata"'
 
 
 def read_answer(
@@ -51,22 +49,47 @@ def read_answer(
     Raises:
         TransientError: It is empty, not JSON or not an answer; what it cost is unknown.
     """
-    answer = as_object(_parsed(body))
-    if not any(key in answer for key in _MEANINGFUL):
-        raise unreadable(body=_worth_keeping(_as_bytes(body)))
+    answer = as_object(parsed(body))
+    if not is_answer(answer):
+        raise unreadable(body=worth_keeping(_as_bytes(body)))
+    return reply_of(
+        answer,
+        images=images or {},
+        has_two_usages=names_twice(body, "usageMetadata"),
+        latency_seconds=latency_seconds,
+    )
+
+
+def is_answer(answer: Json) -> bool:
+    """Return whether a JSON object has anything of an answer."""
+    return any(key in answer for key in _MEANINGFUL)
+
+
+def reply_of(
+    answer: Json, *, images: Mapping[str, bytes], has_two_usages: bool, latency_seconds: float
+) -> Reply:
+    """Return what an answer says.
+
+    Args:
+        answer: The JSON object.
+        images: Images that were cut out of it, by the text that stands in their place.
+        has_two_usages: Whether its usage may stand there twice: then nobody can know which one is
+            billed.
+        latency_seconds: How long it took.
+    """
     candidates = objects_in(answer.get("candidates"))
     parts = [
         part
         for candidate in candidates
         for part in objects_in(as_object(candidate.get("content")).get("parts"))
     ]
-    found = _images(parts, images or {})
+    found = _images(parts, images)
     texts = [shown_text(part.get("text")) for part in parts]
     texts += [shown_text(candidate.get("finishMessage")) for candidate in candidates]
     first = candidates[0] if candidates else {}
     return Reply(
         images=found,
-        usage=None if _has_two_usages(body) else _usage(answer, has_image=bool(found)),
+        usage=None if has_two_usages else _usage(answer, has_image=bool(found)),
         finish_reason=shown_text(first.get("finishReason"), MAX_WORD_CHARACTERS),
         text="\n".join(text for text in texts if text)[:MAX_TEXT_CHARACTERS],
         response_id=shown_text(answer.get("responseId"), MAX_WORD_CHARACTERS),
@@ -77,7 +100,8 @@ def read_answer(
     )
 
 
-def _worth_keeping(body: bytes) -> bytes:
+def worth_keeping(body: bytes) -> bytes:
+    """Return what is kept of an answer that nobody can read."""
     has_image = any(key in body for key in _IMAGE_KEYS)
     return body[: MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES]
 
@@ -86,23 +110,24 @@ def _as_bytes(body: bytes | str) -> bytes:
     return body.encode("utf-8", "surrogatepass") if isinstance(body, str) else body
 
 
-def _parsed(body: bytes | str) -> object:
-    parsed: Any = None
+def parsed(body: bytes | str) -> object:
+    """Return the JSON object of an answer; `None` if it is none, or too much of one."""
+    value: Any = None
     raw = _as_bytes(body)
     is_object = raw[:_MAX_BLANKS].lstrip().startswith(b"{")
     if not is_object or sum(map(raw.count, (b",", b"[", b"{"))) > MAX_VALUES:
         return None
     try:
-        parsed = pydantic_core.from_json(body)
+        value = pydantic_core.from_json(body)
     except (ValueError, TypeError):  # TypeError: a str that is not UTF-8
         if len(raw) > _MAX_SECOND_LOOK_BYTES:
             return None
         try:
             # Five times slower, but half an emoji in some text does not cost the whole answer.
-            parsed = json.loads(body if isinstance(body, str) else body.decode("utf-8"))
+            value = json.loads(body if isinstance(body, str) else body.decode("utf-8"))
         except (ValueError, RecursionError):
-            parsed = None
-    return parsed
+            value = None
+    return value
 
 
 def _images(parts: list[Json], cut: Mapping[str, bytes]) -> tuple[bytes, ...]:
@@ -141,15 +166,16 @@ def _decoded_loosely(text: str) -> bytes:
         return b""
 
 
-def _has_two_usages(body: bytes | str) -> bool:
-    """Return whether the usage stands there twice: then nobody can know which one is billed.
+def names_twice(body: bytes | str, key: str) -> bool:
+    """Return whether a key stands twice in a JSON text, at whatever depth.
 
     Within a JSON text the quotes would be escaped, so only a key (or a text of just that word)
-    is found; in all other keys that stand twice the last one counts, as JSON readers do.
+    is found. Of most keys that stand twice the last one counts, as JSON readers do.
     """
+    quoted = f'"{key}"'
     if isinstance(body, str):
-        return body.count(_USAGE_KEY) > 1
-    return body.count(_USAGE_KEY.encode()) > 1
+        return body.count(quoted) > 1
+    return body.count(quoted.encode()) > 1
 
 
 def _usage(answer: Json, *, has_image: bool) -> TokenUsage | None:
@@ -159,15 +185,15 @@ def _usage(answer: Json, *, has_image: bool) -> TokenUsage | None:
     refusals repeats it, so only `totalTokenCount - promptTokenCount` is a sound output total.
     """
     raw = as_object(answer.get("usageMetadata"))
-    prompt, total = _count(raw.get("promptTokenCount")), _count(raw.get("totalTokenCount"))
-    candidates = _count(raw.get("candidatesTokenCount"))
-    thoughts = _count(raw.get("thoughtsTokenCount"))
+    prompt, total = number_of(raw.get("promptTokenCount")), number_of(raw.get("totalTokenCount"))
+    candidates = number_of(raw.get("candidatesTokenCount"))
+    thoughts = number_of(raw.get("thoughtsTokenCount"))
     if prompt is None:
         return None
     if total is None:
         total = prompt + (candidates or 0) + (thoughts or 0)
     image = sum(
-        _count(detail.get("tokenCount")) or 0
+        number_of(detail.get("tokenCount")) or 0
         for detail in objects_in(raw.get("candidatesTokensDetails"))
         if detail.get("modality") == "IMAGE"
     )
@@ -177,14 +203,3 @@ def _usage(answer: Json, *, has_image: bool) -> TokenUsage | None:
     return TokenUsage(
         prompt_tokens=prompt, image_tokens=image, text_tokens=text, thought_tokens=thoughts
     )
-
-
-def _count(value: object) -> int | None:
-    """Return a token count from what may be an int, an integral float or a string of digits."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        value = float(value)  # unlike int(), it takes any number of digits
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return value if isinstance(value, int) and 0 <= value < MAX_COUNT else None

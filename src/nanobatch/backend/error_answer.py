@@ -6,8 +6,8 @@ import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
+from nanobatch.backend.address import host_of
 from nanobatch.backend.foreign import Json, as_object, objects_in, plain_text, text_of
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorAns
         is_text = not body.lstrip().startswith(b"<")
         message = body[:4096].decode("utf-8", "replace") if is_text else "an HTML page"
     if status // 100 == 3:  # noqa: PLR2004 - the class of redirects
-        message = f"a redirect to {_host(headers.get('location', ''))}, which is not followed."
+        message = f"a redirect to {host_of(headers.get('location', ''))}, which is not followed."
     return ErrorAnswer(
         status=status,
         word=text_of(error.get("status")),
@@ -78,13 +78,6 @@ def read_error(status: int, headers: Mapping[str, str], body: bytes) -> ErrorAns
         details=tuple(objects_in(error.get("details"))),
         retry_after_header=headers.get("retry-after", ""),
     )
-
-
-def _host(url: str) -> str:
-    try:
-        return urlsplit(url).hostname or "the same host"
-    except ValueError:
-        return "an invalid address"
 
 
 def _seconds(value: object) -> float | None:

@@ -97,6 +97,16 @@ ANSWERS = (
         advice="Top up the account, then run again: what is done stays done.",
     ),
     Fault(
+        kind="not_found",
+        when="403, no such file",
+        action=Action.STOP_JOB,
+        statuses=(403, 403),
+        # Source: what the Files API says of any file that this key cannot see, also of one that
+        # is deleted: "You do not have permission to access the File abc or it may not exist."
+        # https://discuss.ai.google.dev, from memory, unverified, 2026-11-27.
+        applies=lambda a: a.says("it may not exist"),
+    ),
+    Fault(
         kind="permission",
         when="403",
         action=Action.STOP_RUN,
@@ -194,6 +204,17 @@ NO_MEANING = Fault(
     action=Action.RETRY,
     cost=Cost.UNKNOWN,
 )
+NOT_FOUND = Fault(
+    kind="not_found",
+    when="404, no such file or batch job (deleted, expired or another project's)",
+    action=Action.STOP_JOB,
+)
+BAD_LINE = Fault(
+    kind="unreadable",
+    when="a line of a batch's results that is no JSON or no answer",
+    action=Action.RETRY,
+    cost=Cost.UNKNOWN,
+)
 REFUSED = Fault(
     kind="refused",
     when="200, prompt blocked or content prohibited",
@@ -221,7 +242,7 @@ BROKEN = Fault(
 
 FAULTS = (
     *ANSWERS, NOT_SENT, NO_CONNECTION, NO_END, BROKEN_OFF, UNREADABLE, TOO_LARGE, COMPRESSED,
-    NO_MEANING, REFUSED, UNSAFE, EMPTY, BROKEN,
+    NO_MEANING, NOT_FOUND, BAD_LINE, REFUSED, UNSAFE, EMPTY, BROKEN,
 )  # fmt: skip
 """Every way in which a call can fail, in the order of the documentation."""
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
-__all__ = ["Json", "as_object", "objects_in", "plain_text", "shown_text", "text_of"]
+__all__ = ["Json", "as_object", "number_of", "objects_in", "plain_text", "shown_text", "text_of"]
 
 Json = dict[str, Any]
 
+MAX_COUNT = 10**12
 MAX_MESSAGE_CHARACTERS = 600
 _MAX_READ_CHARACTERS = 64 * 1024
 _KEYS = re.compile(r"AIza[\w-]{20,}|\bAQ\.[\w.-]{20,}|(?i:(?<=key[=:])|(?<=bearer ))[\w.~-]{8,}")
@@ -23,6 +24,17 @@ def objects_in(value: object) -> list[Json]:
     """Return the objects of a JSON list; nothing if it is something else."""
     items = cast("list[object]", value) if isinstance(value, list) else []
     return [cast("Json", item) for item in items if isinstance(item, dict)]
+
+
+def number_of(value: object) -> int | None:
+    """Return a count from what may be an int, an integral float or a string of digits."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, str) and value.isascii() and value.isdigit():
+        value = float(value)  # unlike int(), it takes any number of digits
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return value if isinstance(value, int) and 0 <= value < MAX_COUNT else None
 
 
 def text_of(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
-import os
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
@@ -13,37 +13,38 @@ import anyio
 import anyio.to_thread
 from pydantic import SecretStr
 
-from nanobatch.backend.address import checked, origin, proxy_for
+from nanobatch.backend.address import checked, origin
 from nanobatch.backend.answer import read_answer
 from nanobatch.backend.body import config_of, content_of
+from nanobatch.backend.opening import opened, scribe
 from nanobatch.backend.protocol import ImageRequest
-from nanobatch.backend.redact import KeyLogFilter, Redactor
+from nanobatch.backend.redact import Redactor
 from nanobatch.backend.sdk_faults import fault_of_sdk
 from nanobatch.backend.translate import unreadable
-from nanobatch.errors import ConfigError, MissingKeyError, ProviderError
+from nanobatch.errors import ConfigError, ProviderError
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
     from types import TracebackType
 
     from google import genai
 
+    from nanobatch.backend.batch.protocol import BatchJob, BatchLine
+    from nanobatch.backend.batch.service import BatchService
     from nanobatch.backend.cut import Cut
     from nanobatch.backend.letter import Kind, Letter
     from nanobatch.backend.protocol import JsonRequest, Reply
+    from nanobatch.backend.redact import KeyLogFilter
     from nanobatch.backend.transport import GuardedTransport
 
 __all__ = ["Gemini"]
 
-# The SDK's default `v1` has refused responseModalities:
-# https://github.com/googleapis/js-genai/issues/1322, seen 2026-11-23.
-API_VERSION = "v1beta"
-KEY_VARIABLES = ("GOOGLE_API_KEY", "GEMINI_API_KEY")  # the order the SDK reads them in
 COUNT_TIMEOUT_SECONDS = 30.0
 MAX_LETTERS = 64
 """Kinds of requests kept ready; a run has one per model, size and ratio."""
 HEADER_LOGGER = "httpcore2.http11"
 """Writes down the headers of every answer at DEBUG, also of one that repeats the key."""
-_GOOGLE = "https://generativelanguage.googleapis.com"
 
 
 class Gemini:
@@ -80,6 +81,7 @@ class Gemini:
         self._base_url: str | None = None
         self._timeout_seconds = timeout_seconds
         self._client: genai.Client | None = None
+        self._scribe: genai.Client | None = None
         self._log_filter: KeyLogFilter | None = None
         self._transport: GuardedTransport | None = None
         self._letters: dict[Kind, Letter] = {}
@@ -126,15 +128,17 @@ class Gemini:
     async def aclose(self) -> None:
         """Close the connections; a caller's own client stays open."""
         client, self._client = self._client, None
+        scribe_client, self._scribe = self._scribe, None
         self._transport = None
         self._letters.clear()  # they carry the key
         if self._log_filter is not None:
             logging.getLogger(HEADER_LOGGER).removeFilter(self._log_filter)
             self._log_filter = None
-        if client is not None and client is not self._own_client:
-            with anyio.CancelScope(shield=True):
-                await client.aio.aclose()
-                client.close()
+        for ours in (client, scribe_client):
+            if ours is not None and ours is not self._own_client:
+                with anyio.CancelScope(shield=True):
+                    await ours.aio.aclose()
+                    ours.close()
 
     async def generate(self, request: ImageRequest) -> Reply:
         """Send one `generateContent` request and return its complete answer.
@@ -173,6 +177,61 @@ class Gemini:
             fault = raised.with_traceback(None)
         del answer  # up to 64 MiB, which the traceback of the fault would hold through all waits
         raise fault
+
+    async def batch_request(self, request: ImageRequest, *, key: str) -> bytes:
+        """Return the line of a batch's input file that asks for one image; see `BatchBackend`.
+
+        Raises:
+            BadRequestError: The SDK refuses the request.
+            ConfigError: The key is empty, too long or not printable.
+        """
+        from nanobatch.backend.batch.result import checked_key  # noqa: PLC0415 - as elsewhere
+
+        self._batches()
+        head = json.dumps({"key": checked_key(key)})[:-1].encode()
+        return b'%s, "request": %s}\n' % (head, await self._written(request))
+
+    async def upload_requests(self, path: Path, *, display_name: str) -> str:
+        """Upload an input file and return its name, `files/...`; see `BatchBackend`."""
+        return await self._batches().upload(path, display_name=display_name)
+
+    async def create_batch(self, *, model: str, file: str, display_name: str) -> BatchJob:
+        """Send exactly one request to start a batch job; see `BatchBackend`.
+
+        Raises:
+            ProviderError: There is no job; or, with `is_unknown_money`, nobody can know: the
+                answer was lost, or it was one of 408, 500, 502, 504.
+        """
+        return await self._batches().create(model=model, file=file, display_name=display_name)
+
+    async def get_batch(self, name: str) -> BatchJob:
+        """Return how a batch job stands; see `BatchBackend`."""
+        return await self._batches().get(name)
+
+    def list_batches(self) -> AsyncIterator[BatchJob]:
+        """Yield all batch jobs of the account; see `BatchBackend`."""
+        return self._batches().list()
+
+    async def cancel_batch(self, name: str) -> None:
+        """Ask for a batch job to be cancelled; one that is over is fine; see `BatchBackend`."""
+        await self._batches().cancel(name)
+
+    async def delete_file(self, name: str) -> None:
+        """Delete an uploaded file; one that is gone is fine; see `BatchBackend`."""
+        await self._batches().delete_file(name)
+
+    async def download_results(self, file: str, path: Path) -> None:
+        """Bring a results file to the disk; see `BatchBackend`.
+
+        Our own transport goes on where an earlier call broke off; a caller's client begins again.
+        """
+        await self._batches().download(file, path)
+
+    def read_line(self, line: bytes) -> BatchLine:
+        """Read one line of a results file; see `BatchBackend`."""
+        from nanobatch.backend.batch.result import read_line  # noqa: PLC0415 - as elsewhere
+
+        return read_line(line)
 
     async def count_tokens(self, *, model: str, prompt: str) -> int:
         """Return how many input tokens a prompt has; the call is free.
@@ -270,65 +329,45 @@ class Gemini:
                 self._letters[kind] = letter
         return letter
 
+    async def _written(self, request: ImageRequest) -> bytes:
+        """Return the body of a request as `generate` would send it."""
+        from nanobatch.backend.letter import dictation  # noqa: PLC0415 - httpx2 is heavy
+
+        client = self._opened()
+        seconds = self._timeout_seconds or request.timeout_seconds
+        if self._transport is None:  # then nobody can look over the client's shoulder
+            if self._scribe is None:
+                self._scribe = await anyio.to_thread.run_sync(scribe)
+            client = self._scribe
+        fault: ProviderError | None = None
+        with dictation() as requests:
+            try:
+                letter = await self._letter(client, request, seconds)
+                if letter is not None:
+                    return letter.body(request.prompt)
+                await self._send_by_sdk(client, request, seconds)
+            except Exception as error:  # noqa: BLE001 - every kind of failure ends in one tree
+                fault = fault_of_sdk(error, seconds, is_free=True)
+        if not requests:  # else it only fails to read the answer it was given
+            raise fault or unreadable("nothing written", is_free=True)
+        return requests[-1].content
+
+    def _batches(self) -> BatchService:
+        from nanobatch.backend.batch.service import (  # noqa: PLC0415 - the SDK is heavy
+            BatchService,
+        )
+
+        return BatchService(self._opened(), self._transport, timeout_seconds=self._timeout_seconds)
+
+    def _connect(self) -> genai.Client:
+        client, self._transport, self._log_filter = opened(self._api_key, self._base_url)
+        logging.getLogger(HEADER_LOGGER).addFilter(self._log_filter)
+        return client
+
     def _opened(self) -> genai.Client:
         if self._client is None:
             raise ConfigError("This Gemini backend is not open: use `async with Gemini() as ...`.")
         return self._client
-
-    def _connect(self) -> genai.Client:
-        base_url = self._base_url or checked(os.environ.get("GOOGLE_GEMINI_BASE_URL"))
-        if os.environ.get("GOOGLE_GENAI_HTTP_CLIENT", "").strip().lower() == "httpx":
-            raise ConfigError(
-                "GOOGLE_GENAI_HTTP_CLIENT is httpx, but nanobatch sends with httpx2: unset it."
-            )
-
-        import httpx2  # noqa: PLC0415 - these take half a second: imported when opened
-        from google import genai  # noqa: PLC0415 - as above
-        from google.genai import types  # noqa: PLC0415 - as above
-
-        from nanobatch.backend.transport import GuardedTransport  # noqa: PLC0415 - as above
-
-        try:
-            transport = GuardedTransport(
-                proxy_for(base_url or _GOOGLE),
-                is_tls=not (base_url or _GOOGLE).startswith("http://"),
-            )
-        except (ImportError, ValueError, httpx2.InvalidURL) as error:
-            raise ConfigError(
-                f"The proxy that the environment names cannot be used ({type(error).__name__}): "
-                "it must be an http or https address."
-            ) from None
-        self._transport = transport
-        key = self._key()  # last: a traceback with locals would show it
-        self._log_filter = KeyLogFilter(key)
-        logging.getLogger(HEADER_LOGGER).addFilter(self._log_filter)
-        return genai.Client(
-            api_key=key,
-            vertexai=False,
-            http_options=types.HttpOptions(
-                base_url=base_url,
-                api_version=API_VERSION,
-                retry_options=types.HttpRetryOptions(attempts=1),
-                # The context spares the SDK to make two more, 20 ms each, that nobody uses.
-                client_args={"verify": transport.context},
-                async_client_args={"transport": transport, "ssl": transport.context},
-            ),
-        )
-
-    def _key(self) -> str:
-        keys = [self._api_key] if self._api_key else []
-        keys += [SecretStr(os.environ.get(name, "").strip()) for name in KEY_VARIABLES]
-        key = next((key for key in keys if key), None)
-        if key is None:
-            raise MissingKeyError(
-                "No API key: set GEMINI_API_KEY (or GOOGLE_API_KEY) or pass Gemini(api_key=...). "
-                "To try things out without one, use nanobatch.simulator."
-            )
-        if not _is_header_text(key.get_secret_value()):
-            raise ConfigError(
-                "The API key has characters that no HTTP header can carry: copy it again."
-            )
-        return key.get_secret_value()
 
 
 def _is_text(prompt: object) -> bool:
@@ -337,7 +376,3 @@ def _is_text(prompt: object) -> bool:
         return isinstance(prompt, str) and bool(prompt.encode("utf-8"))
     except UnicodeEncodeError:
         return False
-
-
-def _is_header_text(text: str) -> bool:
-    return text.isascii() and text.isprintable()

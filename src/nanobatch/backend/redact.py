@@ -26,6 +26,18 @@ class Redactor:
                 body = body.replace(form.encode(), PLACEHOLDER.encode())
         return body
 
+    @property
+    def longest(self) -> int:
+        """Characters of its longest form, so that a key is found that stands in two pieces."""
+        return len(self._forms[0]) if self._forms else 0
+
+    def masked(self, piece: bytes) -> bytes:
+        """Return a piece of a file without the key, as long as it was."""
+        for form in self._forms:
+            if form.encode() in piece:
+                piece = piece.replace(form.encode(), b"*" * len(form))
+        return piece
+
     def text(self, text: str) -> str:
         """Return a text without the key."""
         for form in self._forms:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from nanobatch.backend.address import host_of
 from nanobatch.backend.error_answer import read_error
 from nanobatch.backend.faults import (
     ANSWERS,
+    BAD_LINE,
     BROKEN_OFF,
     COMPRESSED,
     NO_CONNECTION,
     NO_END,
     NO_MEANING,
+    NOT_FOUND,
     NOT_SENT,
     TOO_LARGE,
     UNREADABLE,
@@ -32,15 +35,20 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 __all__ = [
+    "bad_line",
+    "broken_off",
     "compressed",
+    "elsewhere",
     "fault_of_answer",
     "fault_of_exception",
+    "not_found",
     "not_sent",
     "too_large",
     "unreadable",
 ]
 
 _OK = 200
+_REDIRECT = next(row for row in ANSWERS if row.kind == "redirect")
 _ENDING: dict[Action, type[ProviderError]] = {
     Action.STOP_JOB: BadRequestError,
     Action.STOP_TIER: ModelGoneError,
@@ -48,8 +56,16 @@ _ENDING: dict[Action, type[ProviderError]] = {
 }
 
 
-def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> ProviderError:
+def fault_of_answer(
+    status: int, headers: Mapping[str, str], body: bytes, *, says: str = ""
+) -> ProviderError:
     """Return the error that a complete answer other than 200 stands for; it cost nothing.
+
+    Args:
+        status: Its HTTP status.
+        headers: Its headers.
+        body: Its body, whatever it is.
+        says: How the message begins; by default with who answered what.
 
     Only 200 is billed by published practice; a 2xx that is not 200 has no defined meaning, so
     nobody can know what it cost.
@@ -58,8 +74,8 @@ def fault_of_answer(status: int, headers: Mapping[str, str], body: bytes) -> Pro
     for row in ANSWERS:
         first, last = row.statuses
         if first <= status <= last and row.applies(answer):
-            text = f"The provider answered {status}: {plain_text(answer.message) or 'no message'}"
-            text = f"{text} {row.advice}".strip()
+            text = plain_text(answer.message) or "no message"
+            text = f"{says or f'The provider answered {status}'}: {text} {row.advice}".strip()
             if row.action in _ENDING:
                 return _ENDING[row.action](text, kind=row.kind, status=status)
             named = answer.retry_after_seconds()
@@ -94,6 +110,15 @@ def fault_of_exception(
     return _transient(BROKEN_OFF, f"The answer broke off ({name}).{billing}", is_free=is_free)
 
 
+def not_found(error: ModelGoneError) -> BadRequestError:
+    """Return what a 404 means where no model was asked for."""
+    words = str(error)
+    for row in ANSWERS:
+        if row.kind == error.kind:
+            words = words.removesuffix(row.advice).strip()
+    return BadRequestError(words, kind=NOT_FOUND.kind, status=error.status)
+
+
 def not_sent(reason: str) -> BadRequestError:
     """Return the fault of a request that the SDK did not like."""
     return BadRequestError(
@@ -120,12 +145,42 @@ def unreadable(reason: str = "", *, is_free: bool = False, body: bytes = b"") ->
     )
 
 
-def compressed() -> TransientError:
+def bad_line(reason: str, *, body: bytes = b"") -> TransientError:
+    """Return the fault of a line of results that nobody could read.
+
+    Args:
+        reason: Why, in a few words.
+        body: What came, for quarantine.
+    """
+    return _transient(
+        BAD_LINE,
+        f"A line of the results cannot be read ({reason}); what it cost is unknown.",
+        body=body,
+    )
+
+
+def broken_off(reason: str) -> TransientError:
+    """Return the fault of a file that did not arrive whole; bringing files is free."""
+    return _transient(BROKEN_OFF, f"The file did not arrive whole: {reason}.", is_free=True)
+
+
+def elsewhere(url: str) -> TransientError:
+    """Return the fault of an upload that is to go to another server."""
+    return _transient(
+        _REDIRECT,
+        f"The provider sent the file to {plain_text(host_of(url))}, another server: not followed.",
+        status=_OK,
+    )
+
+
+def compressed(*, is_free: bool = False) -> TransientError:
     """Return the fault of a 200 that is compressed: unpacking it could fill the memory."""
+    billing = "" if is_free else "; its cost is unknown"
     return _transient(
         COMPRESSED,
-        "The answer is compressed although identity was asked for; its cost is unknown.",
+        f"The answer is compressed although identity was asked for{billing}.",
         status=_OK,
+        is_free=is_free,
     )
 
 

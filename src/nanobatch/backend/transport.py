@@ -7,22 +7,30 @@ does whenever aiohttp happens to be installed (google-genai 3.4.0: `_use_aiohttp
 from __future__ import annotations
 
 import ssl
-from contextlib import ExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING, cast
 
+import anyio
 import httpx2
 
+from nanobatch.backend.address import is_same_origin
 from nanobatch.backend.cut import Cut, cut
 from nanobatch.backend.letter import Letter, is_dictation
 from nanobatch.backend.redact import Redactor
 from nanobatch.backend.room import Room
-from nanobatch.backend.translate import compressed, fault_of_answer, too_large
+from nanobatch.backend.translate import (
+    compressed,
+    elsewhere,
+    fault_of_answer,
+    too_large,
+    unreadable,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Generator
+    from collections.abc import AsyncGenerator, Collection, Generator
 
     from nanobatch.backend.room import Share
 
@@ -43,6 +51,9 @@ Source: https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD, 
 """
 CONNECT_TIMEOUT_SECONDS = 15.0
 _OK = 200
+_UPLOAD_COMMAND = "x-goog-upload-command"
+_UPLOAD_URL = "x-goog-upload-url"
+_UPLOAD_STATUS = "x-goog-upload-status"
 _KEY_HEADER = "x-goog-api-key"
 
 
@@ -118,7 +129,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                     response, shares, self._redactor_of(request.headers.get(_KEY_HEADER, ""))
                 )
             if keeping is None:
-                return httpx2.Response(_OK, content=answer.whole())
+                headers = _upload_headers(request, response)
+                return httpx2.Response(_OK, headers=headers, content=answer.whole())
         keeping.answers.append(answer)
         return httpx2.Response(_OK, content=b"{}")
 
@@ -144,6 +156,36 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         async with self._sent(request) as response:
             redactor = self._redactor_of(letter.key)
             keeping.answers.append(await self._read(response, keeping.shares, redactor))
+
+    @asynccontextmanager
+    async def streamed(
+        self, request: httpx2.Request, *, statuses: Collection[int], seconds: float
+    ) -> AsyncGenerator[tuple[httpx2.Response, Redactor]]:
+        """Send a request and hand its answer out unread, however long it is.
+
+        Args:
+            request: As the SDK wrote it.
+            statuses: Those of answers that are handed out.
+            seconds: Deadline of the answer's head; its body is the caller's to watch.
+
+        Yields:
+            An answer whose body is not encoded, and what takes the key out of it.
+
+        Raises:
+            ProviderError: Any other answer.
+            TimeoutError: None came in time.
+        """
+        request.headers["accept-encoding"] = "identity"
+        request.extensions = {"timeout": {"connect": min(seconds, CONNECT_TIMEOUT_SECONDS)}}
+        redactor = self._redactor_of(request.headers.get(_KEY_HEADER, ""))
+        async with AsyncExitStack() as stack:
+            with anyio.fail_after(seconds), ExitStack() as shares:
+                response = await stack.enter_async_context(self._sent(request))
+                if response.status_code not in statuses:
+                    await self._read(response, shares, redactor)
+            if not _is_identity(response):
+                raise compressed(is_free=True)
+            yield response, redactor
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -178,7 +220,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 
 async def _read(response: httpx2.Response, share: Share) -> bytes:
     is_ok = response.status_code == _OK
-    if response.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}:
+    if not _is_identity(response):
         if not is_ok:
             return b""  # the status says enough
         raise compressed()
@@ -201,6 +243,28 @@ async def _fill(body: _Body, response: httpx2.Response, share: Share, *, is_ok: 
                 break  # an error is an error after 64 KiB of it
             raise too_large(cap)
     return body.take()
+
+
+def _is_identity(response: httpx2.Response) -> bool:
+    return response.headers.get("content-encoding", "").strip().lower() in {"", "identity"}
+
+
+def _upload_headers(request: httpx2.Request, response: httpx2.Response) -> dict[str, str]:
+    """Return the headers by which the SDK goes on with an upload, for the same server only.
+
+    Raises:
+        TransientError: The file is to go to another server; or nothing is said of a piece that
+            was sent, and the SDK would send it again and again, asleep in between.
+    """
+    if "upload" in request.headers.get(_UPLOAD_COMMAND, "") and not response.headers.get(
+        _UPLOAD_STATUS
+    ):
+        raise unreadable("not a word about the upload", is_free=True)
+    url = response.headers.get(_UPLOAD_URL, "")
+    if url and not is_same_origin(url, str(request.url)):
+        raise elsewhere(url)
+    kept = (_UPLOAD_URL, _UPLOAD_STATUS)
+    return {name: response.headers[name] for name in kept if name in response.headers}
 
 
 class _Body:

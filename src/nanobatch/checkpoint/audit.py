@@ -7,6 +7,7 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.batches import AWAITED, BatchPhase
 from nanobatch.checkpoint.records import CandidateState, JobStatus, SlotState
 from nanobatch.checkpoint.rows import CALL_MONEY, STATE_BY_CANDIDATES
 from nanobatch.checkpoint.wording import few
@@ -51,9 +52,10 @@ WHERE c.is_open != 0 AND c.number IN (SELECT call FROM ledger WHERE call IS NOT 
         sentence="Call {0} of job {1!r} has its settling line and is still open.",
     ),
     _Check(
-        query="""
+        query=f"""
 SELECT c.number, j.id FROM calls c JOIN slots s ON s.number = c.slot JOIN jobs j ON j.number = s.job
-WHERE c.is_open != 0 AND (SELECT value FROM meta WHERE key = 'is_clean') = '1'""",
+WHERE c.is_open != 0 AND (SELECT value FROM meta WHERE key = 'is_clean') = '1'
+AND c.number NOT IN {AWAITED}""",  # noqa: S608
         sentence="Call {0} of job {1!r} is in flight although no run is.",
     ),
     _Check(
@@ -141,8 +143,20 @@ HAVING count(*) > 1""",
         query="""
 SELECT s.number, j.id FROM slots s JOIN jobs j ON j.number = s.job WHERE s.state = 'open'
 AND (SELECT value FROM meta WHERE key = 'is_clean') = '1'
-AND s.number NOT IN (SELECT slot FROM candidates WHERE state = 'staged')""",
+AND s.number NOT IN (SELECT slot FROM candidates WHERE state = 'staged')
+AND s.number NOT IN (SELECT slot FROM calls WHERE is_open != 0)""",
         sentence="Slot {0} of job {1!r} is open although nothing of it waits and no run is.",
+    ),
+    _Check(
+        query="""
+SELECT c.number, b.name, b.phase FROM batch_calls x JOIN calls c ON c.number = x.number
+JOIN batches b ON b.number = x.batch
+WHERE c.is_open != 0 AND b.phase IN ('collected', 'ended', 'dropped', 'lost')""",
+        sentence="Call {0} waits for batch job {1}, which is {2!r}: no answer will come.",
+    ),
+    _Check(
+        query="SELECT name FROM batches WHERE phase = 'running' AND job = ''",
+        sentence="Batch job {0} is running, but its row does not say under which name.",
     ),
     _Check(
         query="""
@@ -166,6 +180,7 @@ _WORDS: tuple[tuple[str, str, type[StrEnum]], ...] = (
     ("slots", "tier", Tier),
     ("calls", "kind", LineKind),
     ("candidates", "state", CandidateState),
+    ("batches", "phase", BatchPhase),
     ("ledger", "kind", LineKind),
     ("ledger", "outcome", Outcome),
 )

@@ -50,7 +50,7 @@ class ImageFiles:
 
     `staging/` holds what was paid for and is not accepted, `images/` what is accepted,
     `rejected/` broken files, and rejected ones if wished, `quarantine/` answers nobody could read,
-    `lost+found/` files no row knows.
+    `lost+found/` files no row knows, `batches/` what goes to batch jobs and what comes back.
     """
 
     def __init__(self, root: Path) -> None:
@@ -60,6 +60,7 @@ class ImageFiles:
         self.rejected = root / "rejected"
         self.quarantine = root / "quarantine"
         self.lost_and_found = root / "lost+found"
+        self.batches = root / "batches"
 
     def create(self) -> None:
         """Create the folders every run needs."""
@@ -199,8 +200,8 @@ class ImageFiles:
                 link(source, target)
         return self.rejected
 
-    def set_aside(self, call: int, body: bytes) -> None:
-        """Keep the raw body of a paid answer that nobody could read."""
+    def set_aside(self, call: int | str, body: bytes) -> None:
+        """Keep the raw body of a paid answer that nobody could read, or of nobody's call."""
         create_folder(self.quarantine)
         with disk_errors(self.quarantine, self.root):
             write_durably(self.quarantine / f"{call}.bin", body)

@@ -42,6 +42,14 @@ __all__ = ["Inquiries"]
 
 _SINCE = "j.run >= ? AND (? IS NULL OR {}.number <= ?)"
 
+FEWEST_TIMED_CALLS = 20
+_SECONDS_PER_CALL = """
+SELECT count(*), coalesce(avg(took), 0) FROM (SELECT l.at - c.at AS took FROM ledger l
+JOIN calls c ON c.number = l.call WHERE l.kind = 'call' AND l.outcome = 'billed'
+AND NOT EXISTS (SELECT 1 FROM batch_calls b WHERE b.number = c.number)
+ORDER BY l.number DESC LIMIT 200)
+"""
+
 
 class Inquiries(Pages):
     """Questions of the library's own parts to a checkpoint."""
@@ -88,6 +96,15 @@ class Inquiries(Pages):
                 for stage, tier, slots, calls, passed in self._rows(STAGE_SLOTS, era.values)
                 for counted, tokens, other_nano in [money.get((stage, tier), (0, 0, 0))]
             }
+
+    def seconds_per_call(self) -> float | None:
+        """Return how long the last calls took on average, those of batch jobs aside.
+
+        `None` if there are fewer than 20 with a complete answer.
+        """
+        rows = self._rows(_SECONDS_PER_CALL)
+        calls, micros = rows[0]
+        return micros / 1e6 if calls >= FEWEST_TIMED_CALLS else None
 
     def moment(self) -> Moment:
         """Return how far the ledger reaches now."""

@@ -43,9 +43,13 @@ _COUNTED = f"{OF_ERA} AND s.stage = 'candidate' AND s.billed > 0 AND s.state != 
 # Unknown money, even if it was settled since, says nothing about what a slot costs.
 _DOUBTFUL = "SELECT slot FROM ledger WHERE unknown_nano != 0 AND {its_lines}"
 
+# Nor does what was drawn at half the price say what a slot costs at the full one.
+_BY_BATCH = "SELECT 1 FROM batch_calls b WHERE b.slot = {slot}"
+
 _SUMS = f"""
 SELECT j.tag, s.tier, json_extract(j.body, '$.size') AS size, count(*),
-    sum(s.state IN {PASSED}), sum(s.number >= :priced_from AND s.number NOT IN ({_DOUBTFUL}))
+    sum(s.state IN {PASSED}), sum(s.number >= :priced_from AND s.number NOT IN ({_DOUBTFUL})
+        AND NOT EXISTS ({_BY_BATCH.format(slot="s.number")}))
 FROM slots s JOIN jobs j ON j.number = s.job
 WHERE {{its_slots}} AND {_COUNTED} GROUP BY j.tag, s.tier, size ORDER BY j.tag, s.tier, size
 """  # noqa: S608 - our own words
@@ -55,6 +59,7 @@ SELECT s.tier, sum(l.usd_nano)
 FROM (SELECT slot, usd_nano FROM ledger WHERE {{its_lines}}) l
 CROSS JOIN slots s ON s.number = l.slot
 WHERE l.slot >= :priced_from AND l.slot NOT IN ({_DOUBTFUL}) AND {_COUNTED}
+    AND NOT EXISTS ({_BY_BATCH.format(slot="l.slot")})
 GROUP BY s.tier
 """  # noqa: S608 - our own words
 
@@ -73,6 +78,10 @@ class Era:
     def covers(self, slot: NewSlot) -> bool:
         """Return whether what a slot comes to says something about today."""
         return slot.number >= self.judged_from and slot.model_id == self.model_ids.get(slot.tier)
+
+    def prices(self, slot: NewSlot) -> bool:
+        """Return whether what a slot costs at the full price is what one costs today."""
+        return slot.number >= self.priced_from
 
     @property
     def values(self) -> dict[str, object]:

@@ -7,6 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.batches import (
+    AWAITED,
+    awaited_calls,
+    batches_on_their_way,
+    drop_planned,
+)
 from nanobatch.checkpoint.changes import NewCandidate, Settlement, set_slot, settle
 from nanobatch.checkpoint.files import disk_errors, sync_file, sync_folder
 from nanobatch.checkpoint.records import SlotState
@@ -32,7 +38,8 @@ _ACCEPTED = "SELECT 1 FROM images WHERE file = ?"
 
 def is_tidy(db: sqlite3.Connection, files: ImageFiles) -> bool:
     """Return whether a run that is over needs no recovery: all settled, all files where due."""
-    if db.execute("SELECT 1 FROM calls WHERE is_open = 1 LIMIT 1").fetchone():
+    in_flight = f"SELECT 1 FROM calls WHERE is_open = 1 AND number NOT IN {AWAITED} LIMIT 1"  # noqa: S608
+    if db.execute(in_flight).fetchone():
         return False
     with disk_errors(files.staging, files.root):
         return all(
@@ -48,39 +55,47 @@ def recover(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
 
     An answer whose images reached `staging/` but whose settlement did not is adopted: its images
     are judged like any others, its cost stays unknown. Everything else that was in flight is
-    unknown money. Files no row knows go to `lost+found/`, they are never deleted. It can be
-    interrupted at any point and run again.
+    unknown money, but for the calls of batch jobs: their answers may still come. Files no row knows
+    go to `lost+found/`, they are never deleted, unless their bytes are to be read from a results
+    file again. It can be interrupted at any point and run again.
 
     Raises:
         CheckpointError: The disk refuses.
     """
     with disk_errors(files.root, files.root), row_errors(files.root):
-        close_run(db, adopted=_staged_by_call(db, files))
-        moved = _sort_files(db, files)
+        coming = _coming_again(db, files)
+        close_run(db, adopted=_staged_by_call(db, files, but=coming))
+        moved = _sort_files(db, files, coming=coming)
         return [path.relative_to(files.root).as_posix() for path in moved]
 
 
 def close_run(db: sqlite3.Connection, *, adopted: Mapping[int, list[Path]] | None = None) -> None:
     """Close what a run left open: intents become ledger lines, slots without an image end.
 
+    What waits for a batch job goes on waiting.
+
     Args:
         db: Inside a transaction.
         adopted: Staged files of calls that may never have been settled, by call.
     """
+    drop_planned(db)
     _close_intents(db, adopted or {})
     for slot, billed in db.execute(
         "SELECT number, billed FROM slots s WHERE state = 'open' AND NOT EXISTS "
-        "(SELECT 1 FROM candidates c WHERE c.slot = s.number AND c.state = 'staged')"
+        "(SELECT 1 FROM candidates c WHERE c.slot = s.number AND c.state = 'staged') "
+        "AND number NOT IN (SELECT slot FROM calls WHERE is_open = 1)"
     ).fetchall():
         set_slot(db, slot, SlotState.REJECTED if billed else SlotState.VOID)
 
 
 def _close_intents(db: sqlite3.Connection, adopted: Mapping[int, list[Path]]) -> None:
     number = int(db.execute("SELECT coalesce(max(number), 0) FROM candidates").fetchone()[0])
-    for call, slot, job, kind, worst in db.execute(
-        "SELECT c.number, c.slot, s.job, c.kind, c.worst_nano FROM calls c "
+    for call, slot, job, kind, worst, is_awaited in db.execute(
+        f"SELECT c.number, c.slot, s.job, c.kind, c.worst_nano, c.number IN {AWAITED} FROM calls c "  # noqa: S608
         "JOIN slots s ON s.number = c.slot WHERE c.is_open = 1 ORDER BY c.number"
     ).fetchall():
+        if is_awaited and call not in adopted:
+            continue
         candidates: list[NewCandidate] = []
         for path in adopted.get(call, []):
             number += 1
@@ -113,28 +128,45 @@ def described(image: bytes, *, number: int, file: str) -> NewCandidate:
     )
 
 
-def _staged_by_call(db: sqlite3.Connection, files: ImageFiles) -> dict[int, list[Path]]:
+def _coming_again(db: sqlite3.Connection, files: ImageFiles) -> set[int]:
+    """Return the calls whose answers lie in a results file: they are read from there once more."""
+    return {
+        one.call
+        for batch in batches_on_their_way(db)
+        if (files.batches / f"{batch.name}.results.jsonl").is_file()
+        for one in awaited_calls(db, batch.number)
+    }
+
+
+def _staged_by_call(
+    db: sqlite3.Connection, files: ImageFiles, *, but: set[int]
+) -> dict[int, list[Path]]:
     """Return the whole files in `staging/` of calls in flight, by the call their name begins with.
 
     They are on the disk for good before any row speaks of them: whoever wrote them may have been
     killed before its fsync.
     """
-    in_flight = {row[0] for row in db.execute("SELECT number FROM calls WHERE is_open = 1")}
+    in_flight = {row[0] for row in db.execute("SELECT number FROM calls WHERE is_open = 1")} - but
     staged: dict[int, list[Path]] = {}
     for entry in sorted(_entries(files.staging), key=lambda entry: entry.name):
-        call, _, rest = entry.name.partition("-")
-        is_ours = call.isascii() and call.isdigit() and bool(rest)
+        call = _call_of(entry)
         is_whole = entry.is_file(follow_symlinks=False) and not _is_half_written(entry)
-        if is_ours and is_whole and int(call) in in_flight:
+        if is_whole and call in in_flight:
             path = Path(entry.path)
             sync_file(path)
-            staged.setdefault(int(call), []).append(path)
+            staged.setdefault(call, []).append(path)
     if staged:
         sync_folder(files.staging)
     return staged
 
 
-def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> list[Path]:
+def _call_of(entry: os.DirEntry[str]) -> int:
+    """Return the call that the name of a staged file begins with; -1 if it is no such name."""
+    call, _, rest = entry.name.partition("-")
+    return int(call) if call.isascii() and call.isdigit() and rest else -1
+
+
+def _sort_files(db: sqlite3.Connection, files: ImageFiles, *, coming: set[int]) -> list[Path]:
     """Leave one name to every file that has a row, and move all others to `lost+found/`.
 
     A file has two names while its verdict becomes durable. If its row is there, the name in
@@ -158,7 +190,11 @@ def _sort_files(db: sqlite3.Connection, files: ImageFiles) -> list[Path]:
                 Path(entry.path).unlink()
             else:
                 lost.append(entry)
-    return [path for entry in (*lost, *strangers.values()) if (path := _clear_away(entry, files))]
+    again = [entry for entry in strangers.values() if _call_of(entry) in coming]
+    for entry in again:
+        Path(entry.path).unlink()
+    rest = [entry for entry in strangers.values() if entry not in again]
+    return [path for entry in (*lost, *rest) if (path := _clear_away(entry, files))]
 
 
 def _clear_away(entry: os.DirEntry[str], files: ImageFiles) -> Path | None:

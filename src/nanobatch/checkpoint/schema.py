@@ -29,7 +29,7 @@ __all__ = [
 
 DATABASE = "ledger.sqlite"
 APPLICATION_ID = 0x6E616E6F  # "nano": tells our databases from everybody else's
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 BUSY_TIMEOUT_SECONDS = 30.0
 
 # Money is whole nano-dollars, time is microseconds since 1970 UTC.
@@ -148,6 +148,33 @@ CREATE TABLE failures (
 CREATE INDEX failures_by_job ON failures (job);
 """
 
+# Since layout 2. `batches.phase`: planned (its request was not sent), creating (it may have been),
+# running, collected (every call has its line), ended (its files are deleted too), dropped (never
+# sent), lost (nobody knows whether it was). `name` is ours, `job` and `told` the provider's name of
+# it and its last word on how it stands.
+_BATCHES = """
+CREATE TABLE batches (
+    number INTEGER PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    model_id TEXT NOT NULL,
+    at INTEGER NOT NULL,
+    phase TEXT NOT NULL DEFAULT 'planned',
+    input_file TEXT NOT NULL DEFAULT '',
+    job TEXT NOT NULL DEFAULT '',
+    told TEXT NOT NULL DEFAULT ''
+) STRICT;
+CREATE INDEX batches_on_their_way ON batches (number)
+    WHERE phase IN ('planned', 'creating', 'running', 'collected');
+CREATE TABLE batch_calls (
+    number INTEGER PRIMARY KEY REFERENCES calls (number),
+    batch INTEGER NOT NULL REFERENCES batches (number),
+    slot INTEGER NOT NULL REFERENCES slots (number),
+    round INTEGER NOT NULL
+) STRICT;
+CREATE INDEX batch_calls_by_batch ON batch_calls (batch);
+CREATE INDEX batch_calls_by_slot ON batch_calls (slot);
+"""
+
 
 def connect_writing(folder: Path) -> sqlite3.Connection:
     """Open the database for the one writer, creating it if needed.
@@ -161,21 +188,25 @@ def connect_writing(folder: Path) -> sqlite3.Connection:
     path = folder / DATABASE
     with _sentences(folder), _open(path, mode="rwc") as connection:
         is_new = _is_empty(connection)
-        if not is_new:
+        is_of_before = not is_new and _is_of_before(connection)
+        if not (is_new or is_of_before):
             _check_identity(connection, path)
         connection.execute("PRAGMA journal_mode = TRUNCATE")
         connection.execute("PRAGMA synchronous = FULL")
         connection.execute("PRAGMA foreign_keys = ON")
         if is_new:
             create_tables(connection)
+        elif is_of_before:
+            _execute(connection, f"{_BATCHES} PRAGMA user_version = {SCHEMA_VERSION};")
         return connection
 
 
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make an empty database one of ours, durably."""
-    connection.executescript(
-        f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA application_id = {APPLICATION_ID}; "
-        f"PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    _execute(
+        connection,
+        f"{_SCHEMA} {_BATCHES} PRAGMA application_id = {APPLICATION_ID}; "
+        f"PRAGMA user_version = {SCHEMA_VERSION};",
     )
 
 
@@ -260,6 +291,18 @@ def _open(path: Path, *, mode: str) -> Generator[sqlite3.Connection]:
         raise
 
 
+def _execute(connection: sqlite3.Connection, script: str) -> None:
+    connection.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+
+
+def _is_of_before(connection: sqlite3.Connection) -> bool:
+    """Return whether it has layout 1, which lacks nothing but the tables of batch jobs."""
+    return (
+        _pragma(connection, "application_id") == APPLICATION_ID
+        and _pragma(connection, "user_version") == 1
+    )
+
+
 def _is_empty(connection: sqlite3.Connection) -> bool:
     tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
     return bool(tables == 0) and _pragma(connection, "application_id") == 0
@@ -283,6 +326,8 @@ def _check_identity(connection: sqlite3.Connection, path: Path) -> None:
 def _other_version(version: int) -> str:
     if version > SCHEMA_VERSION:
         return "a newer nanobatch wrote it, so use that one"
+    if version == 1:
+        return "open it once for a run, which brings it up to date"
     return "an older nanobatch wrote it, so go on with that one"
 
 

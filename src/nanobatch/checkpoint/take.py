@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.batches import AwaitedCall, awaited_of_job
 from nanobatch.checkpoint.changes import NewCandidate, next_number, now_micros
 from nanobatch.checkpoint.files import distinct_stem, file_stem, stem_key
 from nanobatch.checkpoint.lessons import PASSED
@@ -28,6 +29,12 @@ SELECT stage, tier, sum(billed > 0 AND state != 'open'), sum(state IN {PASSED}),
     sum(billed > 0 AND state IN {PASSED})
 FROM slots WHERE job = ? AND attempt = ? AND allowance = ? GROUP BY stage, tier
 """  # noqa: S608 - our own words
+
+_ROUNDS = """
+SELECT s.stage, max(b.round) FROM slots s JOIN batch_calls b ON b.slot = s.number
+JOIN batches j ON j.number = b.batch
+WHERE s.job = ? AND s.attempt = ? AND s.allowance = ? AND j.phase != 'dropped' GROUP BY s.stage
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +78,8 @@ class Leftover:
     """What the slot has cost so far, nano-dollars."""
     unknown_nano: int = 0
     """What it may have cost beside that."""
+    by_batch: bool = False
+    """Whether a batch job drew it, at the batch price."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -97,6 +106,10 @@ class TakenJob:
     """What the billed candidate slots of this allowance came to, by tier."""
     in_hand: list[InHand] = field(default_factory=list[InHand])
     leftovers: list[Leftover] = field(default_factory=list[Leftover])
+    awaited: list[AwaitedCall] = field(default_factory=list[AwaitedCall])
+    """Calls of this attempt that a batch job has still to answer."""
+    rounds: dict[Stage, int] = field(default_factory=dict[Stage, int])
+    """Orders that this allowance has placed with batch jobs, by stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -310,15 +323,19 @@ def _load_history(db: sqlite3.Connection, taken: TakenJob) -> None:
             ),
             usd_nano=row[11],
             unknown_nano=row[12],
+            by_batch=bool(row[13]),
         )
         for row in db.execute(
             "SELECT s.number, s.stage, s.tier, s.model_id, s.parent, c.number, c.file, "
             "c.sha256, c.mime_type, c.width_px, c.height_px, "
             "(SELECT coalesce(sum(usd_nano), 0) FROM ledger l WHERE l.slot = s.number), "
-            "(SELECT coalesce(sum(unknown_nano), 0) FROM ledger l WHERE l.slot = s.number) "
+            "(SELECT coalesce(sum(unknown_nano), 0) FROM ledger l WHERE l.slot = s.number), "
+            "EXISTS (SELECT 1 FROM batch_calls b WHERE b.slot = s.number) "
             "FROM candidates c "
             "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND s.attempt = ? "
             "AND s.state = 'open' AND c.state = 'staged' ORDER BY c.number",
             (taken.number, taken.attempt),
         )
     ]
+    taken.awaited = awaited_of_job(db, taken.number, attempt=taken.attempt)
+    taken.rounds = {Stage(stage): rounds for stage, rounds in db.execute(_ROUNDS, key)}

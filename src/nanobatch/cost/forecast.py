@@ -53,6 +53,13 @@ class Forecast:
     parts: tuple[Forecast, ...] = ()
     """The forecasts it is the sum of; empty if it is not one."""
 
+    hours: float | None = None
+    """How long it takes; by batch jobs at most, if the provider keeps its target. `None`: nothing
+    was measured that would say."""
+
+    instead: Forecast | None = None
+    """The same images in the other mode, at once or by batch jobs; `None` if there is no other."""
+
     @classmethod
     def sum(
         cls, parts: Iterable[Forecast], *, images: int | None = None, name: str = ""
@@ -122,7 +129,16 @@ class Forecast:
                 f"{images}: about {_usd(self.expected_usd)} USD, {_usd(self.low_usd)} to "
                 f"{_usd(self.high_usd)} USD ({show_level(self.level)}, rates {rates})"
             )
-        return f"{said}. {self.note}".rstrip()
+        return f"{said}{_time(self)}. {self.note}{self._other_mode()}".rstrip()
+
+    def _other_mode(self) -> str:
+        """Say what the other mode would cost and take; its note says how that compares."""
+        other = self.instead
+        if other is None:
+            return ""
+        name = other.name[:1].upper() + other.name[1:]
+        note = f", {other.note}" if other.note else ""
+        return f" {name}: about {_usd(other.expected_usd)} USD{note}{_time(other)}."
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
         """Draw expected USD and bounds of every part and of the whole, one below the other.
@@ -151,13 +167,25 @@ class Forecast:
         return ("", "images", "USD", f"{level} from", f"{level} to")
 
     def _rows(self) -> list[tuple[str, ...]]:
+        modes = [self] if self.instead is None else [self, self.instead]
         return [part._row(part.name) for part in self.parts] + [  # noqa: SLF001 - its own class
-            self._row(self.name or "all")
+            mode._row(mode.name or "all")  # noqa: SLF001 - as above
+            for mode in modes
         ]
 
     def _row(self, name: str) -> tuple[str, ...]:
         amounts = (self.expected_usd, self.low_usd, self.high_usd)
         return (name, f"{self.images:,}", *map(_usd, amounts))
+
+
+def _time(forecast: Forecast) -> str:
+    """Say how long it takes, in words a person plans with."""
+    hours = forecast.hours
+    if hours is None:
+        return ""
+    if hours < 1:
+        return f", in about {counted(max(1, round(hours * 60)), 'minute')}"
+    return f", in about {counted(round(hours), 'hour')}"
 
 
 def _usd(amount: Decimal) -> str:

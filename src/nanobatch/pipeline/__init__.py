@@ -3,6 +3,7 @@
 from nanobatch.pipeline.calibration import Calibration
 from nanobatch.pipeline.control import Ended
 from nanobatch.pipeline.events import (
+    BatchJobChanged,
     CallSettled,
     CallsPaused,
     CandidatePassed,
@@ -19,6 +20,7 @@ from nanobatch.pipeline.pipeline import TwoTierPipeline
 from nanobatch.pipeline.result import RunResult
 
 __all__ = [
+    "BatchJobChanged",
     "Calibration",
     "CallSettled",
     "CallsPaused",

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
 
     from nanobatch.job import Job
     from nanobatch.models import Tier
+    from nanobatch.pipeline.batch.orders import OrderRoom
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.intake import Intake
-    from nanobatch.pipeline.progress import Closing, JobProgress, Step
+    from nanobatch.pipeline.progress import Closing, JobProgress
+    from nanobatch.pipeline.steps import Step
 
 __all__ = ["Board"]
 
@@ -45,6 +47,8 @@ class Board:
         conclude: Callable[[JobProgress, Closing], Awaitable[None]],
         hurry_slots: int = 0,
         quota: SlotQuota | None = None,
+        room: OrderRoom | None = None,
+        workers: int = 1,
     ) -> None:
         """Prepare a board.
 
@@ -56,6 +60,8 @@ class Board:
             hurry_slots: While fewer slots are in flight and nothing else is left to start, jobs
                 get candidates they may turn out not to need; 0: never.
             quota: Slots the run may begin; once it has none, no further job is read.
+            workers: How many take steps.
+            room: Slots that may be ordered from batch jobs; while it has none, no job is read.
         """
         self.all_read = False
         """Whether the input was read to its end."""
@@ -67,12 +73,18 @@ class Board:
         self._conclude = conclude
         self._hurry_slots = hurry_slots
         self._quota = quota or SlotQuota()
+        self._room = room
+        if room is not None:
+            room.on_room = self._let_in
         self._may_hurry = True
         """Whether anything has changed since no job could be given more than it needs."""
         self._order = count()
         self._ready: list[tuple[int, JobProgress]] = []
         self._void: list[tuple[int, JobProgress]] = []
         self._active: set[JobProgress] = set()
+        self._workers = workers
+        self._resting = 0
+        self._without_room: dict[JobProgress, None] = {}  # as a set, in order
         self._reader = anyio.Lock()
         self._changed = anyio.Event()
 
@@ -91,8 +103,12 @@ class Board:
                 self._wake()
                 return None
             changed = self._changed
-            with self._control.waiting():
-                await changed.wait()
+            self._resting += 1
+            try:
+                with self._control.waiting():
+                    await changed.wait()
+            finally:
+                self._resting -= 1
 
     async def poll(self) -> Step | None:
         """Return a step that can be done now; `None`: only what is in flight can bring one.
@@ -102,10 +118,15 @@ class Board:
             Exception: What reading the input raised.
         """
         step = await self._take(self._ready)
-        while step is None and not self.all_read and self._quota.has_room():
+        while step is None and not self.all_read and self._may_read():
             await self._read()
             step = await self._take(self._ready)
         return step or await self._take(self._void) or self._extra()
+
+    @property
+    def is_resting(self) -> bool:
+        """Whether all workers wait for something that only an answer can bring."""
+        return self._resting >= self._workers
 
     async def end_settled(self) -> None:
         """Once no worker works any more: write down the jobs that ended while the run did."""
@@ -138,9 +159,21 @@ class Board:
             job.is_queued = False
             if self._line_of(job) is not line:
                 self.touch(job)
+            elif job.lacks_room:
+                self._without_room[job] = None
             elif job.is_idle:
                 await self._end(job)
         return None
+
+    def _may_read(self) -> bool:
+        return self._quota.has_room() and (self._room is None or self._room.has_room())
+
+    def _let_in(self) -> None:
+        """Look again at the jobs that had no room, and at the input."""
+        jobs, self._without_room = self._without_room, {}
+        for job in jobs:
+            self.touch(job)
+        self._wake()
 
     def _extra(self) -> Step | None:
         """Return a candidate beyond what its job needs, where it is least likely to be surplus."""

@@ -33,11 +33,15 @@ class Ended(StrEnum):
     HOPELESS = "hopeless"
     """Nothing passed among the first judged slots, or every request was refused as bad: fix the
     prompts, the filters or what the requests have in common."""
+    WAITING = "waiting"
+    """Batch jobs are on their way; running again collects them."""
     CANCELLED = "cancelled"
     """The caller ended it; running again goes on."""
 
 
-_CALLS_STILL_WORK = frozenset({Ended.COMPLETE, Ended.BUDGET, Ended.MODEL, Ended.HOPELESS})
+_CALLS_STILL_WORK = frozenset(
+    {Ended.COMPLETE, Ended.BUDGET, Ended.MODEL, Ended.HOPELESS, Ended.WAITING}
+)
 
 
 class RunStopped(Exception):  # noqa: N818 - a signal between our own parts, never an error

@@ -199,7 +199,7 @@ class SlotEnder:
             is_billed=is_billed,
             is_passed=is_passed,
             is_held=is_held,
-            usd_nano=usd_nano if row.number >= self._era.priced_from else None,
+            usd_nano=usd_nano if self._era.prices(row) and not slot.by_batch else None,
             teaches=self._era.covers(row),
         )
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.result import RunResult
 
 __all__ = [
+    "BatchJobChanged",
     "CallSettled",
     "CallsPaused",
     "CandidatePassed",
@@ -62,6 +63,21 @@ class CallsPaused:
     """The kind of the fault: `rate_limit`, `spend_limit`, `overloaded`, ..."""
     concurrency: int
     """How many requests may be in flight afterwards, to begin with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJobChanged:
+    """A batch job was created, stands otherwise than before, or is collected."""
+
+    name: str
+    """The provider's name of it, `batches/...`; empty if it never got one."""
+    model_id: str
+    slots: int
+    """Slots that waited for it, or still do."""
+    state: str
+    """`pending`, `running`, `succeeded`, `failed`, `cancelled` or `expired`, as the provider says;
+    `collected` once every slot has its answer or is known to get none; `lost` if nobody knows
+    whether it was ever created."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,6 +149,7 @@ Event: TypeAlias = (
     JobStarted
     | CallSettled
     | CallsPaused
+    | BatchJobChanged
     | CandidateRejected
     | CandidatePassed
     | ImageAccepted

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -10,6 +11,7 @@ from functools import reduce
 from math import ceil
 from typing import TYPE_CHECKING
 
+from nanobatch.backend import BatchBackend
 from nanobatch.cost import CostModel, Forecast, Stage
 from nanobatch.cost.exact import add_exactly, to_decimal
 from nanobatch.models import Tier, TokenUsage
@@ -17,7 +19,7 @@ from nanobatch.models.model import INPUT_IMAGE_TOKENS
 from nanobatch.pipeline.basis import basis_of
 from nanobatch.pipeline.learning import era_of, evidence_of
 from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
-from nanobatch.policy import Router
+from nanobatch.policy import BatchOptions, Router, expected_slots
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,6 +33,16 @@ if TYPE_CHECKING:
 
 __all__ = ["forecast"]
 
+BATCH_PRICE = 0.5
+"""A call by batch job costs half of one at once.
+
+Source: reference page "Gemini image API: facts" 1.1, collected 2026-11-23.
+"""
+HOURS_PER_ROUND = 24.0
+"""The provider's target for a batch job; it may take twice as long.
+
+Source: reference page "Gemini image API: facts" 2.5, collected 2026-11-23.
+"""
 _TWIN = {Stage.DRAFT: Stage.CANDIDATE, Stage.CANDIDATE: Stage.DRAFT}
 _STAGES = {Stage.DRAFT: "drafts", Stage.CANDIDATE: "accepted as it is", Stage.FINISH: "finishes"}
 
@@ -67,15 +79,46 @@ def forecast(
         options.plan.check(job)
         parts.add(job, job.want if checkpoint is None else checkpoint.still_wanted(job))
     ratio = parts.counted_per_estimated()
-    found = parts.forecasts(counted_per_estimated=Fraction(1) if ratio is None else ratio)
-    whole = _sum(found, images=parts.images)
     tokens = "estimated" if ratio is None else "counted"
-    whole = replace(whole, note=f"{whole.note} Prompt tokens are {tokens}.".lstrip())
+    ratio = Fraction(1) if ratio is None else ratio
+    whole = _sum(parts.forecasts(counted_per_estimated=ratio), images=parts.images)
+    whole = replace(
+        whole,
+        hours=parts.hours_at_once(),
+        note=f"{whole.note} Prompt tokens are {tokens}.".lstrip(),
+    )
+    if isinstance(options.backend, BatchBackend) and whole.images:
+        whole = _both_modes(whole, parts, options.batch, ratio)
     limit = options.budget.usd
     if limit is None:
         return whole
     spent = Decimal(0) if checkpoint is None else checkpoint.spend.worst_case_usd
     return whole.capped(max(Decimal(0), limit - spent))
+
+
+def _both_modes(
+    at_once: Forecast, parts: _Parts, chosen: BatchOptions | None, ratio: Fraction
+) -> Forecast:
+    """Return the forecast of the mode that the pipeline uses, with the other one beside it."""
+    batch = chosen or BatchOptions()
+    found = parts.forecasts(counted_per_estimated=ratio, batch=batch)
+    by_batch = replace(
+        _sum(found, images=parts.images),
+        name="by batch jobs",
+        hours=HOURS_PER_ROUND * batch.rounds,
+        note=at_once.note,
+    )
+    at_once = replace(at_once, name="at once")
+    one, other = (at_once, by_batch) if chosen is None else (by_batch, at_once)
+    return replace(one, instead=replace(other, parts=(), note=_compared(other, one)))
+
+
+def _compared(one: Forecast, other: Forecast) -> str:
+    """Say how much less or more one forecast is than another; empty if nobody knows."""
+    if not (one.expected_usd.is_finite() and other.expected_usd.is_finite() and other.expected_usd):
+        return ""
+    more = one.expected_usd / other.expected_usd - 1
+    return f"{abs(more):.0%} {'more' if more > 0 else 'less'}".replace("%", " %")
 
 
 def _sum(found: list[tuple[MeasuredRates, Forecast]], *, images: int) -> Forecast:
@@ -112,6 +155,8 @@ class _Part:
     input_images: Fraction = Fraction(0)
     prompt_tokens: Fraction = Fraction(0)
     """Estimated."""
+    wants: Counter[int] = field(default_factory=Counter[int])
+    """How many jobs need how many passing images."""
     prompts: dict[str, None] = field(default_factory=dict[str, None])
     """Some of them, without repetition, to be counted."""
 
@@ -119,11 +164,24 @@ class _Part:
         """Add the passing images that one job needs of this stage."""
         prompt = draw.prompt(job)
         self.images += images
+        self.wants[ceil(images)] += 1
         self.image_usd += Fraction(self.model.usd_per_image(draw.size)) * images
         self.input_images += (len(job.references) + (draw.stage is Stage.FINISH)) * images
         self.prompt_tokens += estimated_tokens(prompt) * images
         if len(self.prompts) < MAX_COUNTED:
             self.prompts[prompt] = None
+
+    def calls_at_full_price(self, rate: Fraction, batch: BatchOptions) -> Fraction:
+        """Return what the slots of batch jobs and of the top-up cost, in slots drawn at once.
+
+        It is the ratio to as many slots as it takes at once.
+        """
+        cost = slots = 0.0
+        for want, jobs in self.wants.items():
+            by_batch, topped_up = expected_slots(want, rate=float(rate), rounds=batch.rounds)
+            cost += jobs * (by_batch * BATCH_PRICE + topped_up)
+            slots += jobs * want / float(rate)
+        return Fraction(cost / slots)
 
     def usd_per_call(self, *, text_tokens: int, counted_per_estimated: Fraction) -> Fraction:
         """Return the mean price of a call, USD."""
@@ -148,6 +206,7 @@ class _Parts:
         self._registry = registry
         self._router = Router(options.plan.priors)
         self._figures: dict[tuple[Stage, Tier], StageFigures] = {}
+        self._seconds_per_call = None if checkpoint is None else checkpoint.seconds_per_call()
         if checkpoint is not None:  # known is what a run would know
             era = era_of(options.plan, checkpoint)
             self._figures = checkpoint.stages(era)
@@ -191,8 +250,25 @@ class _Parts:
         twin = self._figures.get((_TWIN[stage], tier)) if stage in _TWIN else None
         return max((own, twin), key=lambda figures: figures.slots if figures else 0)
 
-    def forecasts(self, *, counted_per_estimated: Fraction) -> list[tuple[MeasuredRates, Forecast]]:
-        """Return the forecast of each part with the rates it rests on, in the order of the work."""
+    def hours_at_once(self) -> float | None:
+        """Return how long all calls take with all permits in use; `None`: none was measured."""
+        if self._seconds_per_call is None:
+            return None
+        calls = 0.0
+        for (stage, tier), part in self._parts.items():
+            rates = self._basis(stage, tier).rates
+            calls += float(part.images) * float(1 + rates.regenerate) / float(rates.accept)
+        return calls * self._seconds_per_call / self._options.concurrency / 3600
+
+    def forecasts(
+        self, *, counted_per_estimated: Fraction, batch: BatchOptions | None = None
+    ) -> list[tuple[MeasuredRates, Forecast]]:
+        """Return the forecast of each part with the rates it rests on, in the order of the work.
+
+        Args:
+            counted_per_estimated: What to multiply estimated prompt tokens by.
+            batch: How batch jobs draw them; by default everything is drawn at once.
+        """
         found: list[tuple[MeasuredRates, Forecast]] = []
         for (stage, tier), part in sorted(self._parts.items(), key=_order):
             basis = self._basis(stage, tier)
@@ -200,6 +276,8 @@ class _Parts:
                 text_tokens=ceil(basis.text_tokens_per_call),
                 counted_per_estimated=counted_per_estimated,
             )
+            if batch is not None:
+                usd_per_call *= part.calls_at_full_price(Fraction(basis.rates.accept), batch)
             cost = CostModel.from_rates(
                 basis.rates,
                 usd_per_call=to_decimal(usd_per_call),

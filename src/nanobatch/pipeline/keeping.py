@@ -36,11 +36,11 @@ if TYPE_CHECKING:
     from nanobatch.candidate import AcceptedImage, Candidate
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.seal import Seal
-    from nanobatch.pipeline.caller import Staged
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.judging import Judgement
     from nanobatch.pipeline.options import KeepRejected
     from nanobatch.pipeline.progress import JobProgress
+    from nanobatch.pipeline.settling import Staged
 
 __all__ = ["Keeper"]
 

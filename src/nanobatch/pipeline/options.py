@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from nanobatch.backend import JsonBackend
+from nanobatch.backend import BatchBackend, JsonBackend
 from nanobatch.errors import ConfigError
 from nanobatch.filters.protocol import asks_model, name_of, parts_of, remembers
 
@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
     from nanobatch.backend import ImageBackend
     from nanobatch.checkpoint import Checkpoint
+    from nanobatch.models import ModelRegistry
     from nanobatch.pipeline.plan import Plan
-    from nanobatch.policy import Budget, Pace, Retry, StopRule
+    from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 __all__ = ["KeepRejected", "Options"]
 
@@ -33,6 +34,7 @@ class Options:
     """
 
     backend: ImageBackend
+    registry: ModelRegistry
     plan: Plan
     checkpoint: Checkpoint | Path
     budget: Budget
@@ -44,6 +46,7 @@ class Options:
     finish_fallback: bool
     filter_timeout_seconds: float
     hurry: bool
+    batch: BatchOptions | None
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -57,6 +60,7 @@ class Options:
             raise ConfigError(
                 f"keep_rejected={self.keep_rejected!r}: choose 'thumbnail', 'all' or 'none'."
             )
+        self._check_batch()
         for one in self.plan.all_filters:
             for part in parts_of(one):
                 if asks_model(part) is not None and not isinstance(self.backend, JsonBackend):
@@ -74,3 +78,17 @@ class Options:
                         f"{times} filters named {name!r} remember what was accepted: give each a "
                         "`name` of its own."
                     )
+
+    def _check_batch(self) -> None:
+        if self.batch is None:
+            return
+        if not isinstance(self.backend, BatchBackend):
+            raise ConfigError(
+                f"batch=... needs a backend with a batch service, and "
+                f"{type(self.backend).__name__} has none: it has no create_batch."
+            )
+        if self.hurry:
+            raise ConfigError(
+                "hurry=True draws surplus candidates at the full price to be done sooner, "
+                "batch=... waits for half the price: leave one of them out."
+            )

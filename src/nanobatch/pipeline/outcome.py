@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
+from nanobatch.backend import Reply
 from nanobatch.cost import Stage
 
 if TYPE_CHECKING:
-    from nanobatch.checkpoint import InHand
+    from nanobatch.checkpoint import InHand, Leftover
     from nanobatch.checkpoint.changes import NewSlot
+    from nanobatch.errors import ProviderError
     from nanobatch.job import Job
     from nanobatch.pipeline.progress import JobProgress
 
-__all__ = ["SlotOutcome", "SlotVerdict", "WalkedSlot"]
+__all__ = ["Arrival", "SlotOutcome", "SlotVerdict", "WalkedSlot"]
 
 
 class SlotVerdict(Enum):
@@ -46,6 +48,8 @@ class WalkedSlot:
     row: NewSlot
     draft: InHand | None = None
     """What is being finished; `None` for candidates and drafts."""
+    by_batch: bool = False
+    """Whether a batch job drew it, at the batch price."""
 
     @property
     def judged_as(self) -> Job:
@@ -55,3 +59,22 @@ class WalkedSlot:
             return job
         size, aspect_ratio = self.job.plan.draft_shape(job)
         return job.model_copy(update={"size": size, "aspect_ratio": aspect_ratio})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Arrival:
+    """What a batch job brought for a slot, settled; its images lie in `staging/`."""
+
+    slot: WalkedSlot
+    images: tuple[Leftover, ...] = ()
+    """In the order they are to be judged."""
+    reply: Reply = field(default_factory=Reply)
+    """The answer without its images."""
+    fault: ProviderError | None = None
+    """What came in its place."""
+    is_billed: bool
+    """Whether a call of the slot was billed, this one or the one before."""
+    is_first: bool
+    """Whether the slot has had no other answer: an empty or broken one is asked for once more."""
+    usd_nano: int = 0
+    """What the call cost, nano-dollars."""

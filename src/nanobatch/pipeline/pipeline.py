@@ -32,7 +32,7 @@ from nanobatch.pipeline.plan import Plan, priors_of
 from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.run import Run
 from nanobatch.pipeline.sync import run_until_signalled
-from nanobatch.policy import Budget, Pace, Retry, StopRule
+from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
@@ -71,6 +71,8 @@ class TwoTierPipeline:
         retry: How transient faults are tried again.
         stop: When a prompt, or the batch, has had enough.
         pace: Limits of the account to keep below, in USD per ten minutes and images per minute.
+        batch: Whether the provider's batch service draws the images: half the price, hours
+            instead of seconds. `calibrate` draws at once all the same.
         keep_rejected: What is kept of rejected images: `"thumbnail"`, `"all"` or `"none"`.
         finish_fallback: Whether the draft is delivered when its finish is rejected.
         filter_timeout_seconds: Deadline of one filter on one candidate, > 0.
@@ -98,6 +100,7 @@ class TwoTierPipeline:
         retry: Retry | None = None,
         stop: StopRule | None = None,
         pace: Pace | None = None,
+        batch: BatchOptions | None = None,
         keep_rejected: KeepRejected = "thumbnail",
         finish_fallback: bool = False,
         filter_timeout_seconds: float = 60.0,
@@ -116,6 +119,7 @@ class TwoTierPipeline:
         chosen = built_in.default() if filters is None else tuple(map(checked, filters))
         self._options = Options(
             backend=backend,
+            registry=self._registry,
             plan=Plan(
                 models=models,
                 default_route=default_route if route is None else _route(route),
@@ -135,6 +139,7 @@ class TwoTierPipeline:
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,
             hurry=hurry,
+            batch=batch,
         )
 
         self._told: dict[Path, int] = {}

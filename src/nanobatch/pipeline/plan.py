@@ -20,6 +20,7 @@ from nanobatch.policy import Prior
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from nanobatch.checkpoint.changes import NewSlot
     from nanobatch.filters import AnyFilter
     from nanobatch.job import Job
     from nanobatch.models import Model, ModelRegistry
@@ -163,6 +164,15 @@ class Plan:
     def finish_draw(self, job: Job) -> Draw:
         """Return what finishes a draft of the job."""
         return self._draw(job, Stage.FINISH, Tier.QUALITY)
+
+    def draw_again(self, job: Job, slot: NewSlot) -> Draw | None:
+        """Return what a slot asked for, to ask once more; `None`: another model is used now."""
+        model = self.models.get(slot.tier)
+        if model is None or model.id != slot.model_id:
+            return None
+        if slot.stage is Stage.DRAFT:
+            return self._draft(job)
+        return self._draw(job, slot.stage, slot.tier)
 
     def allowance_key(self, job: Job) -> str:
         """Return what starts a new allowance of slots when it changes."""

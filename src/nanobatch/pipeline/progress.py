@@ -3,66 +3,32 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint import InHand, JobStatus, Leftover, TakenJob
 from nanobatch.cost import Stage
 from nanobatch.job import Route
 from nanobatch.models import Tier
 from nanobatch.pipeline.quota import SlotQuota
+from nanobatch.pipeline.steps import DrawStep, FinishStep, JudgeStep, LandStep, PickStep
 from nanobatch.policy import Lesson, SlotsBill, Tally, chance_of
 
 if TYPE_CHECKING:
     from nanobatch.job import Job
-    from nanobatch.pipeline.plan import Draw, Plan
+    from nanobatch.pipeline.batch.orders import JobOrders
+    from nanobatch.pipeline.outcome import Arrival
+    from nanobatch.pipeline.plan import Plan
+    from nanobatch.pipeline.steps import Step
     from nanobatch.policy import Router, StopRule
 
-__all__ = ["DrawStep", "FinishStep", "JobProgress", "JudgeStep", "PickStep", "Step"]
+__all__ = ["Closing", "JobProgress"]
 
 MAX_VOID_SLOTS = 3
 """Void slots in a row after which the provider has failed a job."""
 
 MAX_UNSAFE_SLOTS = 2
 """Slots in a row that end with IMAGE_SAFETY after which a prompt counts as refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DrawStep:
-    """Draw a candidate or a draft in a new slot."""
-
-    job: JobProgress
-    draw: Draw
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FinishStep:
-    """Finish the best of a group of drafts in a new slot."""
-
-    job: JobProgress
-    draw: Draw
-    draft: InHand
-    unpicked: tuple[InHand, ...] = ()
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PickStep:
-    """Accept the best of a group of passed candidates."""
-
-    job: JobProgress
-    best: InHand
-    unpicked: tuple[InHand, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeStep:
-    """Judge what an earlier run paid for and could not judge."""
-
-    job: JobProgress
-    leftovers: tuple[Leftover, ...]
-
-
-Step: TypeAlias = DrawStep | FinishStep | PickStep | JudgeStep
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +55,8 @@ class JobProgress:
     """Chooses the tier of its candidates, and learns from them."""
     quota: SlotQuota = field(default_factory=SlotQuota)
     """How many slots all jobs of the run may still begin."""
+    orders: JobOrders | None = None
+    """What it orders from batch jobs; `None`: everything is drawn at once."""
     references: tuple[bytes, ...] = ()
     order: int = 0
     """Place in the input."""
@@ -104,6 +72,8 @@ class JobProgress:
     picks: list[InHand] = field(default_factory=list[InHand])
     """Drafts that wait for their finish."""
     leftovers: list[tuple[Leftover, ...]] = field(default_factory=list[tuple[Leftover, ...]])
+    arrivals: list[Arrival] = field(default_factory=list["Arrival"])
+    """What batch jobs brought and nobody has judged yet."""
     picking: int = 0
     """Images that are being accepted at this moment."""
     delivered: int = 0
@@ -116,6 +86,8 @@ class JobProgress:
     """Whether it waits for a tier that is gone."""
     lacks_slots: bool = False
     """Whether it waits for a slot that the run may not begin."""
+    lacks_room: bool = False
+    """Whether it waits until another slot may be ordered."""
     has_one_finish: bool = False
     """Whether a rejected finish ends it: a person chose the draft, so no other is drawn."""
 
@@ -128,8 +100,13 @@ class JobProgress:
             by_slot.setdefault(leftover.slot, []).append(leftover)
         self.leftovers = [tuple(images) for images in by_slot.values()]
         finishing = {images[0].parent for images in self.leftovers}
+        finishing.update(one.row.parent for one in taken.awaited)
         for images in self.leftovers:
             self._take_off(images[0].stage, images[0].tier)
+        for one in taken.awaited:
+            self._take_off(one.row.stage, one.row.tier)
+            if self.orders is not None:
+                self.orders.resume(one.row.stage)
         waiting = [candidate for candidate in taken.in_hand if candidate.slot not in finishing]
         self.picks = [candidate for candidate in waiting if candidate.is_picked]
         for candidate in waiting:
@@ -168,6 +145,9 @@ class JobProgress:
 
     def next_step(self, gone: frozenset[Tier]) -> Step | None:
         """Return what to do next for this job and count it as in flight; `None`: wait, or over."""
+        self.lacks_room = False
+        if self.arrivals:
+            return LandStep(job=self, arrival=self.arrivals.pop(0))
         if self.leftovers:
             return JudgeStep(job=self, leftovers=self.leftovers.pop())
         if self.delivered + self.picking + self.in_flight[self._other_stage] >= self.job.want:
@@ -279,6 +259,12 @@ class JobProgress:
                 status=JobStatus.STOPPED,
                 reason=f"{passed} of {used} {what} passed, wanted: {want * best_of}.",
             )
+        if self.orders is not None and not self.orders.tops_up and not gone:
+            return Closing(
+                status=JobStatus.PENDING,
+                reason=f"{self.delivered} of {want} images came in the batch rounds it may have, "
+                "and top_up=False: run with more rounds, or let it top up.",
+            )
         if self.lacks_slots:
             return Closing(status=JobStatus.PENDING, reason="The run had all the slots it was for.")
         self.lacks_model = bool(gone)
@@ -291,6 +277,14 @@ class JobProgress:
             return None
         if not self._may_begin():
             return None
+        order = None
+        if self.orders is not None:
+            if self.orders.take_part(Stage.FINISH):
+                if not self._has_room(self.orders):
+                    return None
+                order = self.orders.begin(Stage.FINISH)
+            elif not self.orders.tops_up:
+                return None
         unpicked: tuple[InHand, ...] = ()
         if self.picks:
             draft = self.picks.pop(0)
@@ -298,14 +292,48 @@ class JobProgress:
             draft, unpicked = self._pop_group()
         self.in_flight[Stage.FINISH] += 1
         self.quota.take()
-        return FinishStep(
-            job=self, draw=self.plan.finish_draw(self.job), draft=draft, unpicked=unpicked
-        )
+        draw = self.plan.finish_draw(self.job)
+        return FinishStep(job=self, draw=draw, draft=draft, unpicked=unpicked, round=order)
 
     def _draw_step(self, stage: Stage, gone: frozenset[Tier]) -> DrawStep | None:
-        if self.has_one_finish or self._needed(stage) <= 0 or self._is_at_cap(stage):
+        if self.has_one_finish:
+            return None
+        if self.orders is not None:
+            if self.orders.take_part(stage):
+                return self._order_step(stage, gone, self.orders)
+            if not self.orders.tops_up:
+                return None
+        if self._needed(stage) <= 0 or self._is_at_cap(stage):
             return None
         return self._draw(stage, gone) if self._may_begin() else None
+
+    def _order_step(
+        self, stage: Stage, gone: frozenset[Tier], orders: JobOrders
+    ) -> DrawStep | None:
+        """Return a slot of the current order; the stop rule looks when an order is placed."""
+        if not orders.is_open(stage):
+            needed = self._needed(stage)
+            draw = self.plan.next_draw(
+                self.job, router=self.router, own=self.taken.tallies, gone=gone
+            )
+            if needed <= 0 or draw is None or self._is_at_cap(stage):
+                return None
+            passed, failed = self.router.belief(
+                self.job.tag, draw.tier, self.taken.tallies.get(draw.tier)
+            )
+            allowed = self._cap(stage) - self.taken.slots_used.get(stage, 0)
+            orders.place(
+                stage, needed=needed, passed=passed, failed=failed, at_most=max(needed, allowed)
+            )
+        if not orders.slots_to_begin(stage) or not self._has_room(orders):
+            return None
+        step = self._draw(stage, gone) if self._may_begin() else None
+        return None if step is None else replace(step, round=orders.begin(stage))
+
+    def _has_room(self, orders: JobOrders) -> bool:
+        """Return whether another slot may be ordered."""
+        self.lacks_room = not orders.room.has_room()
+        return not self.lacks_room
 
     def _may_begin(self) -> bool:
         """Return whether the run may begin a slot that the job needs."""

@@ -38,6 +38,26 @@ class Purse:
         if not is_granted:
             self._refuse(worst_nano, purpose)
 
+    async def reserve_patiently(self, worst_nano: int, *, purpose: str) -> None:
+        """Reserve a worst case, and let everybody else go first for as long as that takes.
+
+        Raises:
+            RunStopped: It can never fit; the run ends as `budget`. Or the run ends anyway.
+        """
+        with self._control.waiting():
+            while not self._gate.reserve_now(worst_nano):
+                if self._gate.is_idle:
+                    self._refuse(worst_nano, purpose)
+                await self._gate.settled()
+
+    def reserve_now(self, worst_nano: int) -> bool:
+        """Reserve a worst case if it fits at once."""
+        return self._gate.reserve_now(worst_nano)
+
+    def take_over(self, worst_nano: int) -> None:
+        """Reserve again what an earlier run sent and nobody has answered yet."""
+        self._gate.take_over(worst_nano)
+
     async def reserve_judgement(self, worst_nano: int, *, filter_name: str) -> None:
         """Reserve for judging an image that is paid for: it goes on when the run ends.
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint import JobEntry, JobStatus
+from nanobatch.checkpoint.batches import drop_planned
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
 from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
 from nanobatch.pipeline.admission import Admission
 from nanobatch.pipeline.asking import Asker
+from nanobatch.pipeline.batch.mail import Mail, open_mail
 from nanobatch.pipeline.bills import SlotBills
 from nanobatch.pipeline.board import Board
 from nanobatch.pipeline.caller import Caller
@@ -29,6 +31,7 @@ from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.result import result_of
+from nanobatch.pipeline.settling import Settler
 from nanobatch.pipeline.slot import SlotWalker
 from nanobatch.policy import BudgetGate, OutageBreaker, Pacer, Pauses, Permits, Router
 
@@ -90,6 +93,8 @@ class Run:
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
         self._quota = quota or SlotQuota()
+        self._is_calibrating = quota is not None
+        self._mail: Mail | None = None
         self.router = Router(options.plan.priors)
         """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
@@ -131,15 +136,24 @@ class Run:
             control=control,
             emit=self._emit,
         )
+        settler = Settler(store, bills=bills, emit=self._emit)
         caller = Caller(
             options.backend,
             store=store,
             admission=admission,
             retry=options.retry,
             breaker=OutageBreaker(concurrency=options.concurrency),
-            bills=bills,
+            settler=settler,
+            control=control,
+        )
+        self._mail = await open_mail(
+            options,
+            store=store,
+            purse=purse,
+            settler=settler,
             control=control,
             emit=self._emit,
+            is_calibrating=self._is_calibrating,
         )
         judge = Judge(
             store=store,
@@ -167,6 +181,8 @@ class Run:
             conclude=self._conclude,
             hurry_slots=options.concurrency if options.hurry else 0,
             quota=self._quota,
+            room=None if self._mail is None else self._mail.room,
+            workers=WORKERS_PER_PERMIT * options.concurrency,
         )
         ender = SlotEnder(
             plan=options.plan,
@@ -189,6 +205,7 @@ class Run:
             control=control,
             ender=ender,
             bills=bills,
+            post=None if self._mail is None else self._mail.post,
         )
         try:
             await self._let_workers_work(intake, board, walker)
@@ -217,14 +234,19 @@ class Run:
             async with anyio.create_task_group() as watch:
                 watch.start_soon(self._drain_on_cancellation)
                 intake.start(watch)
+                if self._mail is not None:
+                    self._mail.start(watch, board)
                 async with anyio.create_task_group() as workers:
                     for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
                         workers.start_soon(self._worker, board, walker)
+                if self._mail is not None:
+                    await self._mail.look_once_more()
                 self._is_over = True
                 watch.cancel_scope.cancel()
         finally:
             with anyio.CancelScope(shield=True), suppress(CheckpointError):
                 await board.end_settled()
+                await self._store.commit(drop_planned)
 
     async def _worker(self, board: Board, walker: SlotWalker) -> None:
         try:
@@ -264,13 +286,15 @@ class Run:
                     allowance_key=self._allowance_key(job),
                 )
             )
-        taken = await learning.take(entries, run=self._number)
         progresses: list[JobProgress] = []
-        for one, images in zip(taken, references, strict=True):
+        async with nullcontext() if self._mail is None else self._mail.awaiting.lock:
+            taken = await learning.take(entries, run=self._number)
+            for one, images in zip(taken, references, strict=True):
+                if one.status is JobStatus.PENDING:
+                    progresses.append(self._progress(one, images))
+        for one in taken:
             self._emit(JobStarted(job_id=one.job.id, want=one.job.want, delivered=one.delivered))
-            if one.status is JobStatus.PENDING:
-                progresses.append(self._progress(one, images))
-            else:
+            if one.status is not JobStatus.PENDING:
                 self._emit(JobEnded(job_id=one.job.id, status=one.status, reason=one.reason))
         return progresses
 
@@ -286,8 +310,11 @@ class Run:
             stop=self._options.stop,
             router=self.router,
             quota=self._quota,
+            orders=None if self._mail is None else self._mail.orders_of(taken),
             references=references,
         )
+        if self._mail is not None:
+            self._mail.wait_for(progress)
         chosen = self._chosen.get(taken.job.id)
         if chosen is not None:
             progress.has_one_finish = True

@@ -16,24 +16,30 @@ from nanobatch.cost import Stage
 from nanobatch.errors import BadRequestError, ModelGoneError, TransientError
 from nanobatch.filters.container import remember_fault
 from nanobatch.filters.protocol import remembers
-from nanobatch.pipeline.caller import Order, Staged
+from nanobatch.pipeline.caller import Order
+from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.judging import FilterFailed
 from nanobatch.pipeline.outcome import SlotOutcome, SlotVerdict, WalkedSlot
-from nanobatch.pipeline.progress import DrawStep, FinishStep, JudgeStep, PickStep
+from nanobatch.pipeline.settling import Purchase, Staged
+from nanobatch.pipeline.steps import DrawStep, FinishStep, JudgeStep, LandStep, PickStep
 
 if TYPE_CHECKING:
     from nanobatch.backend import Reply
-    from nanobatch.checkpoint import Store
+    from nanobatch.checkpoint import Leftover, Store
     from nanobatch.models import TokenUsage
+    from nanobatch.pipeline.batch.post import Post
     from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.board import Board
-    from nanobatch.pipeline.caller import Answer, Caller
+    from nanobatch.pipeline.caller import Caller
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.ending import SlotEnder
     from nanobatch.pipeline.judging import Judge, Judgement
     from nanobatch.pipeline.keeping import Keeper
+    from nanobatch.pipeline.outcome import Arrival
     from nanobatch.pipeline.plan import Draw, Plan
-    from nanobatch.pipeline.progress import JobProgress, Step
+    from nanobatch.pipeline.progress import JobProgress
+    from nanobatch.pipeline.settling import Answer
+    from nanobatch.pipeline.steps import Step
 
 __all__ = ["SlotWalker"]
 
@@ -53,6 +59,7 @@ class SlotWalker:
         control: Control,
         ender: SlotEnder,
         bills: SlotBills,
+        post: Post | None,
     ) -> None:
         self._plan = plan
         self._caller = caller
@@ -63,6 +70,7 @@ class SlotWalker:
         self._control = control
         self._ender = ender
         self._bills = bills
+        self._post = post
 
     async def walk(self, step: Step) -> None:
         """Do one step, up to the end of its slot.
@@ -76,14 +84,27 @@ class SlotWalker:
                 await self._accept_pick(step)
             case JudgeStep():
                 await self._judge_leftovers(step)
+            case LandStep():
+                await self._land(step.arrival)
             case FinishStep():
                 await self._keeper.pick(step.draft, step.unpicked)
-                await self._fill(self._new_slot(step.job, step.draw, step.draft), step.draw)
+                await self._begin(step, step.draft)
             case DrawStep():
-                await self._fill(self._new_slot(step.job, step.draw), step.draw)
+                await self._begin(step)
         self._board.touch(step.job)
 
-    def _new_slot(self, job: JobProgress, draw: Draw, draft: InHand | None = None) -> WalkedSlot:
+    async def _begin(self, step: DrawStep | FinishStep, draft: InHand | None = None) -> None:
+        """Fill a new slot now, or order what fills it."""
+        slot = self._new_slot(step.job, step.draw, draft, by_batch=step.round is not None)
+        order = await self._order(slot, step.draw)
+        if step.round is None or self._post is None:
+            await self._fill(slot, order)
+        else:
+            await self._post.put(slot, order, in_round=step.round, is_new_slot=True)
+
+    def _new_slot(
+        self, job: JobProgress, draw: Draw, draft: InHand | None, *, by_batch: bool
+    ) -> WalkedSlot:
         row = NewSlot(
             number=self._store.new_slot(),
             job=job.taken.number,
@@ -94,23 +115,42 @@ class SlotWalker:
             model_id=draw.model.id,
             parent=draft.slot if draft else None,
         )
-        return WalkedSlot(job=job, row=row, draft=draft)
+        return WalkedSlot(job=job, row=row, draft=draft, by_batch=by_batch)
 
-    async def _fill(self, slot: WalkedSlot, draw: Draw) -> None:
-        """Call for a slot's candidate, twice if the first answer is empty or broken."""
+    async def _order(self, slot: WalkedSlot, draw: Draw, *, by_batch: bool | None = None) -> Order:
+        """Return what to call for; a finish shows its draft."""
         draft: bytes | None = None
         if slot.draft is not None:
             draft = await self._read(slot.draft.file, slot.draft.sha256)
-        order = Order(
-            slot=slot.row,
+        return Order(
+            what=Purchase(
+                slot=slot.row,
+                model=draw.model,
+                job_id=slot.job.job.id,
+                by_batch=slot.by_batch if by_batch is None else by_batch,
+            ),
             request=draw.request(slot.job.job, references=slot.job.references, draft=draft),
-            model=draw.model,
-            job_id=slot.job.job.id,
         )
-        is_billed = False
+
+    async def _fill(
+        self,
+        slot: WalkedSlot,
+        order: Order,
+        *,
+        calls: tuple[bool, ...] = (True, False),
+        is_billed: bool = False,
+    ) -> None:
+        """Call for a slot's candidate, twice if the first answer is empty or broken.
+
+        Args:
+            slot: The slot.
+            order: What to call for.
+            calls: For each call it may take, whether the slot has no row yet.
+            is_billed: Whether a call of it was billed before.
+        """
         outcome = SlotOutcome(SlotVerdict.BROKEN)
         try:
-            for is_new_slot in (True, False):
+            for is_new_slot in calls:
                 answer = await self._caller.call(order, is_new_slot=is_new_slot)
                 is_billed = is_billed or answer.is_billed
                 outcome = await self._judge_answer(slot, answer)
@@ -124,9 +164,12 @@ class SlotWalker:
             await self._ender.end(slot, outcome, is_billed=is_billed)
 
     async def _judge_answer(self, slot: WalkedSlot, answer: Answer) -> SlotOutcome:
-        reply, model_id = answer.reply, slot.row.model_id
         if answer.images:
-            return await self._judge_images(slot, answer.images, usage=reply.usage)
+            return await self._judge_images(slot, answer.images, usage=answer.reply.usage)
+        return await self._judge_nothing(slot, answer.reply, usd_nano=answer.settlement.usd_nano)
+
+    async def _judge_nothing(self, slot: WalkedSlot, reply: Reply, *, usd_nano: int) -> SlotOutcome:
+        """Write down that an answer has no image, and return what that comes to."""
         fault, message = fault_of_reply(reply) or EMPTY, _what_came(reply)
         is_refused = fault is REFUSED
         await self._keeper.fail(
@@ -136,13 +179,63 @@ class SlotWalker:
                 slot=slot.row.number,
                 kind=fault.kind,
                 message=message,
-                model_id=model_id,
-                usd_nano=answer.settlement.usd_nano,
+                model_id=slot.row.model_id,
+                usd_nano=usd_nano,
                 is_final=is_refused,
             ),
         )
         verdict = SlotVerdict.REFUSED if is_refused else SlotVerdict.BROKEN
         return SlotOutcome(verdict, message, is_unsafe=fault is UNSAFE)
+
+    async def _land(self, arrival: Arrival) -> None:
+        """Judge what a batch job brought; empty or broken, it is asked for once more."""
+        slot = arrival.slot
+        is_over = await self._judge_arrival(arrival)
+        if is_over and slot.job.orders is not None:
+            slot.job.orders.land(slot.row.stage)
+
+    async def _judge_arrival(self, arrival: Arrival) -> bool:
+        """Return whether the slot is over."""
+        slot, is_billed = arrival.slot, arrival.is_billed
+        fault = arrival.fault
+        if isinstance(fault, TransientError | BadRequestError | ModelGoneError):
+            await self._ender.end_without_answer(slot, fault, is_billed=is_billed)
+            return True
+        if fault is not None:  # an account's: the run ends, and the slot with it
+            raise RunStopped
+        try:
+            if arrival.images:
+                outcome = await self._judge_staged(slot, arrival.images)
+            else:
+                outcome = await self._judge_nothing(slot, arrival.reply, usd_nano=arrival.usd_nano)
+        except FilterFailed as error:
+            await self._ender.hold(slot, error)
+            return True
+        if outcome.verdict is SlotVerdict.BROKEN and arrival.is_first:
+            again = await self._ask_again(slot, is_billed=is_billed)
+            if again is not None:
+                return again
+        await self._ender.end(slot, outcome, is_billed=is_billed)
+        return True
+
+    async def _ask_again(self, slot: WalkedSlot, *, is_billed: bool) -> bool | None:
+        """Ask once more for what a batch job did not bring: with the next order, or at once.
+
+        Returns whether the slot is over now; `None` if it cannot be asked again.
+        """
+        orders = slot.job.orders
+        draw = self._plan.draw_again(slot.job.job, slot.row)
+        if draw is None:
+            return None
+        round_ = None if orders is None else orders.again(slot.row.stage)
+        order = await self._order(slot, draw, by_batch=round_ is not None)
+        if round_ is not None and self._post is not None:
+            await self._post.put(slot, order, in_round=round_, is_new_slot=False)
+            return False
+        if orders is not None and not orders.tops_up:
+            return None
+        await self._fill(slot, order, calls=(False,), is_billed=is_billed)
+        return True
 
     async def _judge_images(
         self, slot: WalkedSlot, images: tuple[Staged, ...], *, usage: TokenUsage | None
@@ -267,18 +360,22 @@ class SlotWalker:
             parent=first.parent,
         )
         draft = next((one for one in job.taken.in_hand if one.slot == first.parent), None)
-        slot = WalkedSlot(job=job, row=row, draft=draft)
+        slot = WalkedSlot(job=job, row=row, draft=draft, by_batch=first.by_batch)
         self._bills.begin(first.slot, first.usd_nano, first.unknown_nano)
-        images: list[Staged] = []
-        for one in step.leftovers:
-            image = await self._read(f"staging/{one.row.file}", one.row.sha256)
-            images.append(Staged(row=one.row, image=image))
         try:
-            outcome = await self._judge_images(slot, tuple(images), usage=None)
+            outcome = await self._judge_staged(slot, step.leftovers)
         except FilterFailed as error:
             await self._ender.hold(slot, error)
         else:
             await self._ender.end(slot, outcome, is_billed=True)
+
+    async def _judge_staged(self, slot: WalkedSlot, leftovers: tuple[Leftover, ...]) -> SlotOutcome:
+        """Judge images that lie in `staging/` and nowhere else."""
+        images: list[Staged] = []
+        for one in leftovers:
+            image = await self._read(f"staging/{one.row.file}", one.row.sha256)
+            images.append(Staged(row=one.row, image=image))
+        return await self._judge_images(slot, tuple(images), usage=None)
 
     async def _read(self, file: str, sha256: str) -> bytes:
         files = self._store.files

@@ -1,5 +1,6 @@
 """Decisions as small objects: how often to retry, when to stop, what to spend, how many at once."""
 
+from nanobatch.policy.batch import BatchOptions, expected_slots, slots_to_order
 from nanobatch.policy.breaker import OutageBreaker
 from nanobatch.policy.budget import Budget, BudgetGate
 from nanobatch.policy.dispatch import chance_of
@@ -11,6 +12,7 @@ from nanobatch.policy.route import Lesson, Prior, Router, SlotsBill, Tally
 from nanobatch.policy.stop import StopRule
 
 __all__ = [
+    "BatchOptions",
     "Budget",
     "BudgetGate",
     "Lesson",
@@ -27,4 +29,6 @@ __all__ = [
     "StopRule",
     "Tally",
     "chance_of",
+    "expected_slots",
+    "slots_to_order",
 ]

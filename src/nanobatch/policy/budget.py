@@ -103,6 +103,29 @@ class BudgetGate:
             self._in_flight += 1
             return True
 
+    def reserve_now(self, nano: int) -> bool:
+        """Reserve a worst case if it fits at once and nobody waits in line before it."""
+        if self._line.locked() or not self._fits(nano):
+            return False
+        self.reserved_nano += nano
+        self._in_flight += 1
+        return True
+
+    def take_over(self, nano: int) -> None:
+        """Reserve again what an earlier run sent: it counts as spent until its answer comes."""
+        self.spent_nano -= nano
+        self.reserved_nano += nano
+        self._in_flight += 1
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is in flight that could still give back a part of its reserve."""
+        return self._in_flight == 0
+
+    async def settled(self) -> None:
+        """Wait until something is settled."""
+        await self._settled.wait()
+
     def settle(self, *, reserved_nano: int, cost_nano: int) -> None:
         """Replace a reservation by what the call did cost (0 if nothing, or its unknown part)."""
         self.reserved_nano -= reserved_nano

@@ -33,6 +33,8 @@ Source: simulation, `benchmarks/economics/routing.py`: with 10 % hopeless prompt
 """
 PRICE_SLOTS = 2
 """Slots that the list price, times what is regenerated, counts for in the measured cost."""
+LEAST_BELIEF = 0.02
+"""Nothing is expected to pass, or to fail, more surely than this."""
 LEAST_RATE = 1e-9
 """What never passes is dear, but still comparable."""
 NANO = 1e9
@@ -164,6 +166,25 @@ class Router:
         limit = _wilson_upper(TAG_SLOTS * hopes + seen.passed, TAG_SLOTS + seen.slots)
         own = own or Tally()
         return (JOB_SLOTS * limit + own.passed) / (JOB_SLOTS + own.slots)
+
+    def belief(self, tag: str, tier: Tier, own: Tally | None = None) -> tuple[float, float]:
+        """Return what to expect of a job's slots on a tier, as slots that pass and that fail.
+
+        It is no hope but the middle: the accept rate of the pool, of the tag and of the job, each
+        shrunk to the one before; both numbers are above 0 and count as a Beta distribution.
+
+        Args:
+            tag: As for `rate`.
+            tier: As for `rate`.
+            own: As for `rate`.
+        """
+        pool, seen = self._pools.get(tier) or Tally(), self._tags.get((tag, tier)) or Tally()
+        rate = self._priors[tier].accept
+        for slots, tally in ((POOL_SLOTS, pool), (TAG_SLOTS, seen)):
+            rate = (slots * rate + tally.passed) / (slots + tally.slots)
+        rate = min(max(rate, LEAST_BELIEF), 1 - LEAST_BELIEF)
+        own = own or Tally()
+        return JOB_SLOTS * rate + own.passed, JOB_SLOTS * (1 - rate) + own.slots - own.passed
 
     def usd_per_slot(self, tier: Tier, *, listed_nano: int) -> float:
         """Return what a slot of a tier costs all in: regenerations, thinking and judges included.

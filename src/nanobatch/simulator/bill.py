@@ -1,4 +1,4 @@
-"""What this Gemini would charge: one line a generation request, in whole nano-dollars."""
+"""What this Gemini would charge: one line a request to draw, in whole nano-dollars."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from nanobatch.simulator.prices import PRICES
+from nanobatch.simulator.prices import BATCH_DIVISOR, PRICES
 
 if TYPE_CHECKING:
     from nanobatch.simulator.usage import Usage
@@ -19,7 +19,7 @@ _NANO = Decimal(10) ** 9
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillLine:
-    """One generation request on the bill, also when it cost nothing."""
+    """One generation request or one line of a batch on the bill, also when it cost nothing."""
 
     number: int
     """How many generation requests came before this one."""
@@ -49,7 +49,13 @@ class BillLine:
     """What it costs, in nano-dollars."""
 
     answered: bool = False
-    """Whether a complete answer was written to the connection."""
+    """Whether a complete answer was written to the connection or, in a batch, to the results."""
+
+    batch: str = ""
+    """Name of the batch job it was a line of; empty for a call of its own."""
+
+    key: str = ""
+    """Key of that line."""
 
 
 class Bill:
@@ -58,6 +64,7 @@ class Bill:
     A 200 is billed when it is drawn, whether or not it reaches the client: Google drew it too.
     Answers with another status are free. A connection dropped before any answer is free unless
     that answer was made with `billed=True`. Invalid requests count as requests and cost nothing.
+    A line of a batch is a request like any other, at half the price.
     """
 
     def __init__(self) -> None:
@@ -71,12 +78,12 @@ class Bill:
 
     @property
     def requests(self) -> int:
-        """`generateContent` requests received, invalid ones included."""
+        """`generateContent` requests and batch lines worked on, invalid ones included."""
         return len(self._lines)
 
     @property
     def lines(self) -> tuple[BillLine, ...]:
-        """All lines, in the order in which the requests arrived."""
+        """All lines, in the order in which the requests arrived or were worked on."""
         return tuple(self._lines)
 
     @property
@@ -104,11 +111,26 @@ class Bill:
         """The most that were ever in flight at once."""
         return self._peak_in_flight
 
-    def by_model(self) -> dict[str, Decimal]:
-        """Return USD by model id."""
+    @property
+    def batch_usd(self) -> Decimal:
+        """The part of the sum that is for lines of batches, in USD."""
+        return Decimal(sum(line.nano_usd for line in self._lines if line.batch)) / _NANO
+
+    @property
+    def interactive_usd(self) -> Decimal:
+        """The part of the sum that is for calls of their own, in USD."""
+        return self.usd - self.batch_usd
+
+    def by_model(self, *, batch: bool | None = None) -> dict[str, Decimal]:
+        """Return USD by model id.
+
+        Args:
+            batch: Only lines of batches, only calls of their own, or both by default.
+        """
         sums: Counter[str] = Counter()
         for line in self._lines:
-            sums[line.model] += line.nano_usd
+            if batch is None or batch is bool(line.batch):
+                sums[line.model] += line.nano_usd
         return {model: Decimal(nano_usd) / _NANO for model, nano_usd in sorted(sums.items())}
 
     # What follows is for the simulator itself.
@@ -120,6 +142,12 @@ class Bill:
         self._peak_in_flight = max(self._peak_in_flight, self._in_flight)
         return len(self._lines) - 1
 
+    def open_batch_line(self, model: str, *, batch: str, key: str) -> int:
+        """Enter a line of a batch whose turn has come; nobody waits for it, so it does not fly."""
+        number = len(self._lines)
+        self._lines.append(BillLine(number=number, model=model, prompt="", batch=batch, key=key))
+        return number
+
     def read(self, number: int, *, prompt: str) -> None:
         """Enter the prompt of a request."""
         self._lines[number] = replace(self._lines[number], prompt=prompt)
@@ -128,17 +156,18 @@ class Bill:
         """Enter what the answer is and, unless it is free, what it costs."""
         line = replace(self._lines[number], status=status)
         if usage is not None:
+            nano_usd = PRICES[line.model].nano_usd(
+                prompt_tokens=usage.prompt_tokens,
+                text_tokens=usage.text_tokens,
+                image_tokens=usage.image_tokens,
+            )
             line = replace(
                 line,
                 prompt_tokens=usage.prompt_tokens,
                 image_tokens=usage.image_tokens,
                 text_tokens=usage.text_tokens,
                 images=usage.images,
-                nano_usd=PRICES[line.model].nano_usd(
-                    prompt_tokens=usage.prompt_tokens,
-                    text_tokens=usage.text_tokens,
-                    image_tokens=usage.image_tokens,
-                ),
+                nano_usd=nano_usd // BATCH_DIVISOR if line.batch else nano_usd,
             )
         self._lines[number] = line
 

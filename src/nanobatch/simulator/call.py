@@ -9,7 +9,7 @@ __all__ = ["Call"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Call:
-    """One valid `generateContent` request."""
+    """One valid `generateContent` request, or one valid line of a batch."""
 
     model: str
     """Id of the model, aliases resolved."""
@@ -37,6 +37,12 @@ class Call:
 
     api_version: str
     """`v1` or `v1beta`."""
+
+    batch: str = ""
+    """Name of the batch job it is a line of, `batches/...`; empty for a call of its own."""
+
+    key: str = ""
+    """Key of that line."""
 
     @property
     def is_finish(self) -> bool:

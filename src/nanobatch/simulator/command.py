@@ -6,6 +6,7 @@ import argparse
 import signal
 import sys
 from collections import Counter
+from decimal import Decimal
 from typing import TYPE_CHECKING, TextIO
 
 import anyio
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from nanobatch.simulator.bill import Bill
 
-__all__ = ["main"]
+__all__ = ["bill_table", "main"]
 
 _TAKEN = 2
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as taken:
         sys.stderr.write(f"Cannot listen on port {options.port}: {taken.strerror or taken}.\n")
         return _TAKEN
-    sys.stdout.write(_table(simulator.bill))
+    sys.stdout.write(bill_table(simulator.bill))
     return 0
 
 
@@ -63,15 +64,19 @@ async def _serve(simulator: Simulator, out: TextIO) -> None:
             await anyio.sleep_forever()
 
 
-def _table(bill: Bill) -> str:
-    """Return the bill as text, one line a model."""
-    requests = Counter(line.model for line in bill.lines)
+def bill_table(bill: Bill) -> str:
+    """Return the bill as text: one line a model, and one more for its batches."""
+    requests: Counter[str] = Counter()
     images: Counter[str] = Counter()
+    nano_usd: Counter[str] = Counter()
     for line in bill.lines:
-        images[line.model] += line.images
+        name = f"{line.model} (batch)" if line.batch else line.model
+        requests[name] += 1
+        images[name] += line.images
+        nano_usd[name] += line.nano_usd
     rows = [
-        (model, str(requests[model]), str(images[model]), f"{usd:.6f}")
-        for model, usd in bill.by_model().items()
+        (name, str(requests[name]), str(images[name]), f"{Decimal(nano_usd[name]) / 10**9:.6f}")
+        for name in sorted(requests)
     ]
     rows.append(("total", str(bill.requests), str(bill.images), f"{bill.usd:.6f}"))
     head = ("model", "requests", "images", "USD")

@@ -7,14 +7,18 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 
+import anyio
 import h11
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from nanobatch.simulator.line import Line
 
 __all__ = ["Exchange", "Message", "Received", "json_message"]
 
 _REASONS = {status.value: status.phrase for status in HTTPStatus}
+_PIECE_BYTES = 1024 * 1024
 MAX_HEADER_BYTES = 128 * 1024
 MAX_BODY_BYTES = 2 * 1024**3
 """Longest body of any request: the largest file the Files API takes."""
@@ -55,6 +59,14 @@ class Message:
 
     body: bytes = b""
     """The whole body."""
+
+    path: Path | None = None
+    """A file that is the body instead, too large to be held."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Length of the whole body."""
+        return len(self.body) if self.path is None else self.path.stat().st_size
 
 
 def json_message(body: bytes, *, status: int = 200) -> Message:
@@ -114,7 +126,7 @@ class Exchange:
         headers.append(
             ("transfer-encoding", "chunked")
             if is_endless
-            else ("content-length", str(len(message.body)))
+            else ("content-length", str(message.size_bytes))
         )
         reason = _REASONS.get(message.status, "").encode()
         event = h11.Response(status_code=message.status, headers=headers, reason=reason)
@@ -136,11 +148,27 @@ class Exchange:
         """Finish the answer, so that the connection can take the next request."""
         await self._write(self._http.send(h11.EndOfMessage()))
 
-    async def write(self, message: Message) -> None:
-        """Write a whole answer."""
-        await self.start(message)
-        await self.send(message.body)
+    async def write(self, message: Message, *, is_chunked: bool = False) -> None:
+        """Write a whole answer, in chunks of unannounced length or not."""
+        await self.start(message, is_endless=is_chunked)
+        await self._body(message, message.size_bytes)
         await self.end()
+
+    async def write_part(self, message: Message, fraction: float) -> None:
+        """Announce a whole answer, write a part of its body, break the connection."""
+        await self.start(message)
+        await self._body(message, int(message.size_bytes * fraction))
+        self.line.close()
+
+    async def _body(self, message: Message, size_bytes: int) -> None:
+        """Write the first bytes of a body; a file is never held whole."""
+        if message.path is None:
+            await self.send(memoryview(message.body)[:size_bytes])
+            return
+        async with await anyio.open_file(message.path, "rb") as file:
+            while size_bytes and (piece := await file.read(min(size_bytes, _PIECE_BYTES))):
+                await self.send(piece)
+                size_bytes -= len(piece)
 
     def is_reusable(self) -> bool:
         """Return whether the connection can take another request, and make it ready."""

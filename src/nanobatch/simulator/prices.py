@@ -10,7 +10,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["PRICES", "Price"]
+__all__ = ["BATCH_DIVISOR", "PRICES", "Price"]
+
+BATCH_DIVISOR = 2
+"""A batch costs half (https://ai.google.dev/gemini-api/docs/batch-api, as collected on 2026-11-23).
+
+Every price below is even, so that half of it is whole too.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
 
     from nanobatch.simulator.catalogue import Drawer
 
-__all__ = ["GenerateRequest", "count_contents", "read_json", "read_request"]
+__all__ = [
+    "GenerateRequest",
+    "as_object",
+    "count_contents",
+    "known",
+    "object_in",
+    "read_json",
+    "read_request",
+]
 
 MAX_INPUT_IMAGES = 14
 _MAX_INPUT_PX = 100_000_000
@@ -103,13 +111,15 @@ def read_request(
     Raises:
         Problem: Gemini would refuse it.
     """
-    request = _known(read_json(body), _REQUEST_FIELDS, at="")
-    config = _known(_object(request, "generationConfig"), _CONFIG_FIELDS, at="generation_config")
-    image = _known(
-        _object(config, "imageConfig"), _IMAGE_FIELDS, at="generation_config.image_config"
+    request = known(read_json(body), _REQUEST_FIELDS, at="")
+    config = known(object_in(request, "generationConfig"), _CONFIG_FIELDS, at="generation_config")
+    image = known(
+        object_in(config, "imageConfig"), _IMAGE_FIELDS, at="generation_config.image_config"
     )
-    thinking = _known(
-        _object(config, "thinkingConfig"), _THINKING_FIELDS, at="generation_config.thinking_config"
+    thinking = known(
+        object_in(config, "thinkingConfig"),
+        _THINKING_FIELDS,
+        at="generation_config.thinking_config",
     )
     if config.get("candidateCount") not in (None, 1):
         raise Problem(400, "Multiple candidates is not enabled for this model")
@@ -159,7 +169,7 @@ def count_contents(body: bytes, *, read_file: Callable[[str], bytes | None]) -> 
     """
     request = _camel(read_json(body))
     if "generateContentRequest" in request:
-        request = _camel(_object(request, "generateContentRequest"))
+        request = _camel(object_in(request, "generateContentRequest"))
     texts, images = _read_contents(request.get("contents"), read_file)
     return count_prompt([*_system_texts(request.get("systemInstruction")), *texts], images)
 
@@ -169,7 +179,12 @@ def _camel(fields: Json) -> Json:
     return {re.sub(r"_([a-z0-9])", lambda m: m[1].upper(), key): fields[key] for key in fields}
 
 
-def _known(fields: Json, names: frozenset[str], *, at: str) -> Json:
+def known(fields: Json, names: frozenset[str], *, at: str) -> Json:
+    """Return the fields under their camelCase names.
+
+    Raises:
+        Problem: One of them is not among the names.
+    """
     known = _camel(fields)
     for given, name in zip(fields, known, strict=False):
         if name not in names:
@@ -177,20 +192,21 @@ def _known(fields: Json, names: frozenset[str], *, at: str) -> Json:
     return known
 
 
-def _object(fields: Json, name: str) -> Json:
+def object_in(fields: Json, name: str) -> Json:
     """Return a field that is an object; an empty one if it is absent.
 
     Raises:
         Problem: It is something else.
     """
     value = fields.get(name)
-    found: Json | None = {} if value is None else _as_object(value)
+    found: Json | None = {} if value is None else as_object(value)
     if found is None:
         raise Problem(400, f"Invalid value at '{name}': expected an object.")
     return found
 
 
-def _as_object(value: object) -> Json | None:
+def as_object(value: object) -> Json | None:
+    """Return a value that is an object; `None` if it is something else."""
     return cast("Json", value) if isinstance(value, dict) else None
 
 
@@ -239,8 +255,8 @@ def _level(level: object, drawer: Drawer) -> str:
 def _system_texts(instruction: object) -> list[str]:
     if isinstance(instruction, str):
         return [instruction]
-    parts = (_as_object(instruction) or {}).get("parts")
-    objects = [_as_object(part) or {} for part in (_as_list(parts) or [parts])]
+    parts = (as_object(instruction) or {}).get("parts")
+    objects = [as_object(part) or {} for part in (_as_list(parts) or [parts])]
     return [part["text"] for part in objects if isinstance(part.get("text"), str)]
 
 
@@ -253,18 +269,18 @@ def _read_contents(
     texts: list[str] = []
     images: list[bytes] = []
     for index, content in enumerate(_as_list(contents)):
-        parts = _as_list((_as_object(content) or {}).get("parts"))
+        parts = _as_list((as_object(content) or {}).get("parts"))
         at = f"contents[{index}].parts"
         if not parts:
             raise Problem(400, f"* GenerateContentRequest.{at}: contents.parts must not be empty.")
         for number, part in enumerate(parts):
-            fields = _known(_object({"part": part}, "part"), _PART_FIELDS, at=f"{at}[{number}]")
+            fields = known(object_in({"part": part}, "part"), _PART_FIELDS, at=f"{at}[{number}]")
             if isinstance(fields.get("text"), str):
                 texts.append(fields["text"])
             elif "inlineData" in fields:
-                images.append(_inline(_camel(_object(fields, "inlineData"))))
+                images.append(_inline(_camel(object_in(fields, "inlineData"))))
             elif "fileData" in fields:
-                images.append(_from_file(_camel(_object(fields, "fileData")), read_file))
+                images.append(_from_file(_camel(object_in(fields, "fileData")), read_file))
             else:
                 raise Problem(
                     400, f"* {at}[{number}].data: required oneof field 'data' must be set"

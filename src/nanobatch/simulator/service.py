@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from nanobatch.simulator import problem
 from nanobatch.simulator.catalogue import ALIASES, MODELS, Drawer
 from nanobatch.simulator.exchange import Message, json_message
-from nanobatch.simulator.files import Files, file_list
+from nanobatch.simulator.files import file_list
 from nanobatch.simulator.problem import Problem
 from nanobatch.simulator.request import count_contents
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from nanobatch.simulator.exchange import Received
+    from nanobatch.simulator.files import Files
 
 __all__ = ["MAX_REQUEST_BYTES", "Service", "too_large"]
 
@@ -30,8 +31,8 @@ _METHODS = ("generateContent", "countTokens", "batchGenerateContent")
 class Service:
     """The free part of the API: models, token counts, files, and who may use any of it."""
 
-    def __init__(self, *, seed: int, api_key: str | None, today: date) -> None:
-        self.files = Files(seed)
+    def __init__(self, *, files: Files, api_key: str | None, today: date) -> None:
+        self.files = files
         self.base_url = ""
         """Where it listens; known once it does."""
         self._api_key = api_key
@@ -144,7 +145,7 @@ class Service:
         file = self.files.get(f"files/{name}")
         if received.query.get("alt") != "media":
             return _json(file.wire(self.base_url))
-        return Message(headers=(("content-type", file.mime_type),), body=file.content)
+        return Message(headers=(("content-type", file.mime_type),), path=file.path)
 
     def _is_retired(self, drawer: Drawer) -> bool:
         return drawer.retires is not None and drawer.retires <= self._today

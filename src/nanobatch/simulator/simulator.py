@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import anyio
-import anyio.to_thread
 import h11
 
 from nanobatch.simulator import delivery, problem
-from nanobatch.simulator.answers import judgement
-from nanobatch.simulator.behaviour import read_setting, usual_answer
+from nanobatch.simulator.answer import Answer
+from nanobatch.simulator.artist import Artist, Habits
+from nanobatch.simulator.batch.batches import Batches
+from nanobatch.simulator.batch.routes import answer_batch_request
+from nanobatch.simulator.batch.settings import Settings
+from nanobatch.simulator.batch.troubles import Troubles
+from nanobatch.simulator.behaviour import read_setting
 from nanobatch.simulator.bill import Bill
-from nanobatch.simulator.call import Call
 from nanobatch.simulator.catalogue import ALIASES
 from nanobatch.simulator.exchange import Exchange, Message, Received, json_message
+from nanobatch.simulator.files import Files
 from nanobatch.simulator.line import Line, accept, listen
 from nanobatch.simulator.problem import Problem
-from nanobatch.simulator.request import read_request
 from nanobatch.simulator.service import MAX_REQUEST_BYTES, Service, too_large
-from nanobatch.simulator.studio import Content, Studio
 
 if TYPE_CHECKING:
     import socket
@@ -33,14 +34,14 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from nanobatch.simulator.answer import Answer
+    from nanobatch.simulator.batch.operation import Lost
     from nanobatch.simulator.behaviour import Setting
+    from nanobatch.simulator.call import Call
     from nanobatch.simulator.delivery import Delivery
+    from nanobatch.simulator.studio import Studio
 
 __all__ = ["Simulator"]
 
-_PAINTERS = 4
-"""Threads that draw at once; the loop answers meanwhile."""
 _OK = 200
 
 
@@ -67,6 +68,7 @@ class Simulator:
         today: The day on which models are retired or not; the real one by default.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
+        batch: How fast batch jobs go, and what goes wrong with them and with files.
 
     Raises:
         ValueError: A number is out of its range.
@@ -87,6 +89,7 @@ class Simulator:
         today: date | None = None,
         host: str = "127.0.0.1",
         port: int = 0,
+        batch: Settings | None = None,
     ) -> None:
         if drawings < 1:
             raise ValueError(f"drawings must be 1 or more, not {drawings}.")
@@ -94,20 +97,34 @@ class Simulator:
             raise ValueError(f"pixels must be greater than 0, not {pixels}.")
         self.bill = Bill()
         """What it would charge; stays readable after closing."""
-        self._seed = seed
-        self._accept_rate = read_setting(accept_rate, "accept_rate", default=1, most=1)
-        self._regenerate_rate = read_setting(regenerate_rate, "regenerate_rate", default=0, most=1)
         self._latency = read_setting(latency_seconds, "latency_seconds", default=0)
-        self._scores = read_setting(scores, "scores", default=8, most=10)
-        self._answer = answer
-        self._drawings = drawings
-        self._pixels = pixels
         self._address = (host, port)
         day = today or datetime.now(UTC).date()
-        self._service = Service(seed=seed, api_key=api_key, today=day)
-        self._asked: Counter[tuple[str, str, bool]] = Counter()
+        settings = batch or Settings()
+        self._files = Files(seed, max_bytes=settings.max_file_bytes)
+        self._service = Service(files=self._files, api_key=api_key, today=day)
+        habits = Habits(
+            seed=seed,
+            accept_rate=read_setting(accept_rate, "accept_rate", default=1, most=1),
+            regenerate_rate=read_setting(regenerate_rate, "regenerate_rate", default=0, most=1),
+            scores=read_setting(scores, "scores", default=8, most=10),
+            answer=answer,
+            drawings=drawings,
+            pixels=pixels,
+        )
+        self._artist = Artist(habits, read_file=self._files.read)
         self._failures: list[Exception] = []
-        self._painters: anyio.CapacityLimiter | None = None
+        self._troubles = Troubles(settings)
+        self._is_download_chunked = settings.chunked_downloads
+        self.batches = Batches(
+            settings,
+            seed=seed,
+            artist=self._artist,
+            bill=self.bill,
+            files=self._files,
+            report=self._failures.append,
+        )
+        """Its batch jobs, and what a test may ask of them; stays readable after closing."""
         self._closing: AsyncExitStack | None = None
 
     @property
@@ -134,11 +151,14 @@ class Simulator:
         self._service.base_url = (
             f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
         )
-        self._painters = anyio.CapacityLimiter(_PAINTERS)
         async with AsyncExitStack() as stack:
             stack.callback(listener.close)
+            self._files.open()
+            stack.callback(self._files.close)
+            stack.callback(self._artist.close)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
+            self.batches.open(tasks)
             tasks.start_soon(self._listen, listener, tasks)
             self._closing = stack.pop_all()
         return self
@@ -184,13 +204,38 @@ class Simulator:
         if received.method == "POST" and received.path.endswith(":generateContent"):
             await self._generate(exchange, received)
             return
+        lost: Lost | None = None
         try:
-            message = self._service.respond(received)
+            trouble = self._troubles.next_for(received)
+            if isinstance(trouble, Answer):
+                await self._give(exchange, trouble)
+                return
+            lost = trouble
+            message = await answer_batch_request(received, self.batches, self._service)
+            if message is None:
+                message = self._service.respond(received)
         except Problem as refused:
             message = json_message(refused.body(), status=refused.status)
+        except (OSError, h11.ProtocolError):
+            raise
         except Exception as failure:  # noqa: BLE001 - shown as a 500 and raised on closing
             message = self._failed(failure)
-        await exchange.write(message)
+        if lost is None:
+            is_chunked = self._is_download_chunked and message.path is not None
+            await exchange.write(message, is_chunked=is_chunked)
+        elif lost.fraction is None:
+            exchange.line.reset()
+        else:
+            await exchange.write_part(message, lost.fraction)
+
+    async def _give(self, exchange: Exchange, answer: Answer) -> None:
+        """Give an answer instead of carrying out a request about files or batch jobs."""
+        studio = self._artist.idle()
+        if answer.wait_seconds:
+            await anyio.sleep(answer.wait_seconds)
+        content = await self._artist.draw(answer, studio)
+        message = Message(status=answer.status or _OK, headers=answer.headers, body=content.body)
+        await answer.deliver(exchange, message, _nobody_counts)
 
     async def _generate(self, exchange: Exchange, received: Received) -> None:
         """Answer one generation request and keep the bill."""
@@ -222,10 +267,10 @@ class Simulator:
     ) -> tuple[Message, Delivery]:
         """Return what to write and how, after everything it takes; the bill is charged here."""
         try:
-            studio = await self._read(number, received, version=version, name=name)
-            answer = self._decide(studio)
+            studio = self._read(number, received, version=version, name=name)
+            answer = self._artist.decide(studio)
             await self._wait(studio.call, answer, received)
-            content = await self._draw(answer, studio)
+            content = await self._artist.draw(answer, studio)
         except Problem as refused:
             self.bill.charge(number, status=refused.status, usage=None)
             return json_message(refused.body(), status=refused.status), delivery.whole
@@ -236,53 +281,16 @@ class Simulator:
         message = Message(status=answer.status or _OK, headers=answer.headers, body=content.body)
         return message, answer.deliver
 
-    async def _read(self, number: int, received: Received, *, version: str, name: str) -> Studio:
+    def _read(self, number: int, received: Received, *, version: str, name: str) -> Studio:
         self._service.check_key(received)
         if version not in {"v1", "v1beta"}:
             raise problem.not_simulated(received.method, received.path)
         drawer = self._service.find_model(name, version=version, method="generateContent")
         if received.size_bytes > len(received.body):
             raise too_large()
-        request = read_request(received.body, drawer, read_file=self._service.files.read)
-        self.bill.read(number, prompt=request.prompt)
-        key = (drawer.id, request.prompt, bool(request.images))
-        call = Call(
-            model=drawer.id,
-            prompt=request.prompt,
-            nth=self._asked[key],
-            number=number,
-            size=request.size,
-            aspect_ratio=request.aspect_ratio,
-            input_images=len(request.images),
-            thinking_level=request.thinking_level,
-            api_version=version,
-        )
-        self._asked[key] += 1
-        return Studio(
-            call=call,
-            seed=self._seed,
-            drawer=drawer,
-            tokens=request.tokens,
-            input_images=request.images,
-            pixels=self._pixels,
-            drawings=self._drawings,
-            schema=request.schema,
-            max_output_tokens=request.max_output_tokens,
-        )
-
-    def _decide(self, studio: Studio) -> Answer:
-        call = studio.call
-        taken_over = self._answer(call) if self._answer is not None else None
-        if taken_over is not None:
-            return taken_over
-        if studio.drawer.answers_in_words:
-            return judgement(self._scores(call))
-        return usual_answer(
-            self._seed,
-            call,
-            regenerate_rate=self._regenerate_rate(call),
-            accept_rate=self._accept_rate(call),
-        )
+        studio = self._artist.read(received.body, drawer, number=number, version=version)
+        self.bill.read(number, prompt=studio.call.prompt)
+        return studio
 
     async def _wait(self, call: Call, answer: Answer, received: Received) -> None:
         seconds = answer.wait_seconds
@@ -295,18 +303,14 @@ class Simulator:
         if seconds:
             await anyio.sleep(seconds)
 
-    async def _draw(self, answer: Answer, studio: Studio) -> Content:
-        try:
-            return await anyio.to_thread.run_sync(
-                answer.compose, studio, abandon_on_cancel=True, limiter=self._painters
-            )
-        except OSError as unreadable:  # an input image with a good header and bad pixels
-            raise Problem(400, "Unable to process input image.") from unreadable
-
     def _failed(self, failure: Exception) -> Message:
         self._failures.append(failure)
         text = f"The simulator failed: {type(failure).__name__}: {failure}"
         return json_message(Problem(500, text).body(), status=500)
+
+
+def _nobody_counts(*, answered: bool) -> None:
+    """Take note of an answer that is not on the bill."""
 
 
 def _seconds(header: str | None) -> float:

@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.audit import is_body_of, is_memos
+from nanobatch.checkpoint.batches import BatchPhase
 from nanobatch.checkpoint.files import is_plain
 from nanobatch.checkpoint.records import CandidateState, JobStatus
 from nanobatch.checkpoint.rows import STATE_BY_CANDIDATES
@@ -39,6 +40,10 @@ SELECT c.number, i.file, c.mime_type FROM images i JOIN candidates c ON c.number
 _STATEMENTS = (
     """
 UPDATE calls SET is_open = 0 WHERE is_open != 0 AND number IN (SELECT call FROM ledger)""",
+    f"""
+UPDATE batches SET phase = 'lost' WHERE phase NOT IN ({_listed(BatchPhase)})""",  # noqa: S608
+    """
+UPDATE batches SET phase = 'creating' WHERE phase = 'running' AND job = ''""",
     """
 UPDATE jobs SET want = coalesce((SELECT sum(want) FROM ledger WHERE job = jobs.number), want)""",
     """

@@ -10,6 +10,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.batches import AWAITED
 from nanobatch.checkpoint.files import ImageFiles, disk_errors
 from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.records import RepairReport
@@ -130,7 +131,8 @@ def _reconcile(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
 
 
 def _in_flight(db: sqlite3.Connection) -> list[int]:
-    return [row[0] for row in db.execute("SELECT number FROM calls WHERE is_open != 0")]
+    query = f"SELECT number FROM calls WHERE is_open != 0 AND number NOT IN {AWAITED}"  # noqa: S608
+    return [row[0] for row in db.execute(query)]
 
 
 def _mark(db: sqlite3.Connection, *, is_clean: bool) -> None:

@@ -63,6 +63,12 @@ def adopt_orphans(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
     if calls:
         said.append(f"The rows of calls {runs(calls)} are lost; money and images of them are kept.")
     said += few([_add_candidate(db, candidate, files) for candidate in _lost(db, "candidates")])
+    unlinked = db.execute(
+        "DELETE FROM batch_calls WHERE number NOT IN (SELECT number FROM calls) "
+        "OR batch NOT IN (SELECT number FROM batches) OR slot NOT IN (SELECT number FROM slots)"
+    ).rowcount
+    if unlinked:
+        said.append(f"{unlinked} calls do not know their batch job any more.")
     db.execute("UPDATE failures SET slot = NULL WHERE slot NOT IN (SELECT number FROM slots)")
     return said
 

@@ -34,7 +34,18 @@ __all__ = ["salvage"]
 PROBES = 500
 """Single look-ups behind the last number any other row speaks of."""
 
-_TABLES = ("meta", "jobs", "slots", "calls", "ledger", "candidates", "images", "failures")
+_TABLES = (
+    "meta",
+    "jobs",
+    "slots",
+    "calls",
+    "ledger",
+    "candidates",
+    "images",
+    "failures",
+    "batches",
+    "batch_calls",
+)
 _LAST_NAMED = {
     "meta": "SELECT 0",
     "jobs": "SELECT max(job) FROM (SELECT job FROM slots UNION ALL SELECT job FROM ledger)",
@@ -44,6 +55,8 @@ _LAST_NAMED = {
     "candidates": "SELECT max(candidate) FROM images",
     "images": "SELECT max(number) FROM candidates",
     "failures": "SELECT max(number) FROM calls",
+    "batches": "SELECT max(batch) FROM batch_calls",
+    "batch_calls": "SELECT max(number) FROM calls",
 }
 
 _Row: TypeAlias = "tuple[Any, ...]"

@@ -1,0 +1,89 @@
+"""Batch jobs whose creation nobody confirmed are looked for before anything is ordered anew."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+
+from nanobatch.errors import ProviderError
+
+if TYPE_CHECKING:
+    from collections.abc import Generator, Sequence
+
+    from nanobatch.backend import BatchBackend, BatchJob
+    from nanobatch.checkpoint.batches import BatchRow
+
+__all__ = ["Search"]
+
+_log = logging.getLogger("nanobatch")
+
+LOST_SECONDS = 600.0
+"""How long the provider's list is searched: it may lag behind. After that the calls of the job are
+unknown money, and their slots are drawn anew."""
+LEAST_SEARCHES = 3
+
+
+class Search:
+    """Looks through the provider's list for jobs by the unique names that they were given."""
+
+    def __init__(self, backend: BatchBackend) -> None:
+        self._backend = backend
+        self._not_seen: dict[int, tuple[float, int]] = {}
+        self._in_other_hands: set[int] = set()
+
+    @contextmanager
+    def hands_off(self, number: int) -> Generator[None]:
+        """Leave a job alone that is being created at this moment."""
+        self._in_other_hands.add(number)
+        try:
+            yield
+        finally:
+            self._in_other_hands.discard(number)
+
+    def concerns(self, row: BatchRow) -> bool:
+        """Return whether nobody else has the job in hand."""
+        return row.number not in self._in_other_hands
+
+    async def find(self, rows: Sequence[BatchRow]) -> dict[int, BatchJob]:
+        """Return those of the jobs that exist, by the number of their row.
+
+        Of two with one name the older one counts; the other is cancelled, and the log says so.
+
+        Raises:
+            ProviderError: The list cannot be had now.
+        """
+        jobs: dict[str, list[BatchJob]] = {row.name: [] for row in rows}
+        async for job in self._backend.list_batches():
+            if job.display_name in jobs:
+                jobs[job.display_name].append(job)
+        found: dict[int, BatchJob] = {}
+        for row in rows:
+            if jobs[row.name]:
+                found[row.number], *others = sorted(jobs[row.name], key=_age)
+                for other in others:
+                    await self._cancel(other, because_of=found[row.number])
+        return found
+
+    def is_hopeless(self, row: BatchRow) -> bool:
+        """Count another look in vain; return whether it was the last."""
+        now = anyio.current_time()
+        since, times = self._not_seen.get(row.number, (now, 0))
+        self._not_seen[row.number] = since, times + 1
+        return now - since >= LOST_SECONDS and times + 1 >= LEAST_SEARCHES
+
+    async def _cancel(self, job: BatchJob, *, because_of: BatchJob) -> None:
+        _log.warning(
+            "The provider made two batch jobs of one: %s goes on, %s is cancelled.",
+            because_of.name,
+            job.name,
+        )
+        with suppress(ProviderError):
+            await self._backend.cancel_batch(job.name)
+
+
+def _age(job: BatchJob) -> tuple[float, str]:
+    """Sort the oldest first, and those of unknown age last."""
+    return (job.created_at.timestamp() if job.created_at else float("inf"), job.name)
