@@ -99,7 +99,7 @@ def planted(session: nox.Session) -> None:
 
 @nox.session(tags=["long"])
 def economics(session: nox.Session) -> None:
-    """Measure routing, stopping, intervals and batch rounds by simulation; `-- --quick` takes a minute."""
+    """Simulate routing, stopping, intervals and batch rounds; `-- --quick` takes minutes."""
     session.install(".")
     for module in ("coverage", "routing", "batch"):
         session.run("python", "-m", f"benchmarks.economics.{module}", *session.posargs)
