@@ -26,6 +26,7 @@ PACKAGES = (
 )
 CONTRACT = {
     "AcceptedImage",
+    "BatchOptions",
     "Budget",
     "Candidate",
     "Checkpoint",
@@ -58,7 +59,6 @@ CONTRACT = {
     "read_jobs",
     "two_tier_usd_per_accepted",
 }
-LATER = ("BatchOptions",)
 
 
 @pytest.mark.parametrize("package", PACKAGES)
@@ -74,11 +74,6 @@ def test_the_names_of_the_contract_are_there() -> None:
     missing = CONTRACT.difference(nanobatch.__all__)
 
     assert not missing
-
-
-@pytest.mark.parametrize("name", LATER)
-def test_a_name_whose_time_has_not_come_is_absent(name: str) -> None:
-    assert not hasattr(nanobatch, name)
 
 
 def test_every_error_is_exported() -> None:

@@ -15,6 +15,7 @@ from nanobatch.backend import (
 )
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.checkpoint import (
+    BatchJobRecord,
     CandidateRecord,
     Checkpoint,
     CheckpointReader,
@@ -88,6 +89,7 @@ __all__ = [
     "BatchBackend",
     "BatchJob",
     "BatchJobChanged",
+    "BatchJobRecord",
     "BatchLine",
     "BatchOptions",
     "BatchState",

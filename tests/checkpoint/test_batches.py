@@ -212,6 +212,22 @@ async def test_a_salvaged_checkpoint_still_knows_its_batch_jobs(tmp_path: Path) 
         assert len(story.write(lambda db: awaited_calls(db, row.number))) == 2
 
 
+async def test_a_reader_sees_the_batch_jobs_and_what_still_waits_for_them(tmp_path: Path) -> None:
+    async with Checkpoint.open(tmp_path) as checkpoint:
+        story = Story(checkpoint.store)
+        taken = story.take(job(want=3), run=1)
+        first, _ = _order(story, taken, phase=BatchPhase.RUNNING)
+        (row,) = story.write(batches_on_their_way)
+        slot = story.write(lambda db: awaited_calls(db, row.number))[0].row.number
+        story.settle(taken, slot, first)
+
+    with Checkpoint.read(tmp_path) as reader:
+        (seen,) = reader.batch_jobs()
+
+    assert (seen.name, seen.display_name, seen.model_id) == ("batches/b", NAME, "painter")
+    assert (seen.state, seen.slots, seen.waiting) == ("running", 2, 1)
+
+
 async def test_verify_names_a_call_that_waits_for_a_job_that_is_over(tmp_path: Path) -> None:
     async with Checkpoint.open(tmp_path) as checkpoint:
         story = Story(checkpoint.store)

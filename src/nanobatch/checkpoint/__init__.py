@@ -1,5 +1,6 @@
 """Nothing paid for is lost: a ledger and image files that survive any interruption."""
 
+from nanobatch.checkpoint.batches import BatchJobRecord
 from nanobatch.checkpoint.checkpoint import Checkpoint
 from nanobatch.checkpoint.judged import FilterFigures
 from nanobatch.checkpoint.reading import CheckpointReader
@@ -21,6 +22,7 @@ from nanobatch.checkpoint.store import Store
 from nanobatch.checkpoint.take import InHand, JobEntry, Leftover, TakenJob, take
 
 __all__ = [
+    "BatchJobRecord",
     "CandidateRecord",
     "CandidateState",
     "Checkpoint",

@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.changes import NewSlot, Settlement, begin, now_micros, set_slot, settle
 from nanobatch.checkpoint.records import SlotState
+from nanobatch.checkpoint.rows import time_of
 from nanobatch.cost import LineKind, Outcome, Stage
 from nanobatch.models import Tier
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterable
+    from datetime import datetime
+
+    from nanobatch.checkpoint.rows import Row
 
 __all__ = [
     "AWAITED",
+    "BATCH_JOBS",
     "AwaitedCall",
+    "BatchJobRecord",
     "BatchPhase",
     "BatchRow",
     "NewBatchCall",
@@ -29,6 +35,7 @@ __all__ = [
     "awaited_call",
     "awaited_calls",
     "awaited_of_job",
+    "batch_job_of",
     "batches_on_their_way",
     "close_unbilled",
     "drop_planned",
@@ -106,6 +113,50 @@ class AwaitedCall:
     is_first: bool
     """Whether it is the first that its slot got from a batch job."""
     job_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BatchJobRecord:
+    """A batch job that a checkpoint has ordered from, whatever became of it."""
+
+    name: str
+    """The provider's name of it, `batches/...`; empty until it has one."""
+    display_name: str
+    """The unique name under which it was created, and is found in the provider's console."""
+    model_id: str
+    state: str
+    """As the provider said last (`pending`, `running`, `succeeded`, `failed`, `cancelled`,
+    `expired`), or `planned` and `creating` before it said anything; `collected` and `ended` once
+    every slot has what it gets, `dropped` if it was never sent, `lost` if nobody knows."""
+    slots: int
+    """Slots that were ordered from it."""
+    waiting: int
+    """Those of them that still wait for an answer."""
+    at: datetime
+    """When it was planned, UTC."""
+
+
+BATCH_JOBS = """
+SELECT b.number, b.job, b.name, b.model_id,
+    CASE WHEN b.phase = 'running' AND b.told != '' THEN b.told ELSE b.phase END,
+    (SELECT count(*) FROM batch_calls x WHERE x.batch = b.number),
+    (SELECT count(*) FROM batch_calls x JOIN calls c ON c.number = x.number
+        WHERE x.batch = b.number AND c.is_open = 1), b.at
+FROM batches b WHERE b.number > ? AND {where} ORDER BY b.number LIMIT ?
+"""
+
+
+def batch_job_of(row: Row) -> BatchJobRecord:
+    """Return a row of `BATCH_JOBS` as a value."""
+    return BatchJobRecord(
+        name=row[1],
+        display_name=row[2],
+        model_id=row[3],
+        state=row[4],
+        slots=row[5],
+        waiting=row[6],
+        at=time_of(row[7]),
+    )
 
 
 def plan_batch(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from nanobatch.checkpoint.batches import BATCH_JOBS, batch_job_of
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.inquiries import Inquiries
 from nanobatch.checkpoint.judged import JUDGED_SINCE, QUESTIONS, VERDICTS, figures_of
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from nanobatch.candidate import AcceptedImage
+    from nanobatch.checkpoint.batches import BatchJobRecord
     from nanobatch.checkpoint.files import ImageFiles
     from nanobatch.checkpoint.judged import FilterFigures
     from nanobatch.checkpoint.records import (
@@ -81,6 +83,10 @@ class CheckpointReader(Inquiries):
     def candidates(self) -> Iterator[CandidateRecord]:
         """Yield every image a model returned, oldest first, whatever became of it."""
         return self._values(lambda row: candidate_of(row, self._files), CANDIDATES)
+
+    def batch_jobs(self) -> Iterator[BatchJobRecord]:
+        """Yield every batch job that was ordered from, oldest first, and how it stands."""
+        return self._values(batch_job_of, BATCH_JOBS)
 
     def jobs(self) -> Iterator[JobResult]:
         """Yield every job, in the order they were first read."""

@@ -52,6 +52,7 @@ __all__ = [
     "memos_of",
     "refuse_blobs",
     "spend_of",
+    "time_of",
 ]
 
 Row: TypeAlias = tuple[Any, ...]
@@ -216,7 +217,7 @@ def failure_of(row: Row) -> Failure:
         kind=row[3],
         message=row[4],
         model_id=row[5],
-        at=_time(row[6]),
+        at=time_of(row[6]),
         usd=usd_of_nano(row[7]),
         is_final=bool(row[8]),
     )
@@ -251,7 +252,7 @@ def candidate_of(row: Row, files: ImageFiles) -> CandidateRecord:
         mime_type=row[14],
         width_px=row[15],
         height_px=row[16],
-        at=_time(row[17]),
+        at=time_of(row[17]),
     )
 
 
@@ -295,7 +296,7 @@ def line_of(row: Row) -> LedgerLine:
     """Return a ledger line from a row of `LEDGER` or `IN_FLIGHT`."""
     return LedgerLine(
         number=row[0],
-        at=_time(row[1]),
+        at=time_of(row[1]),
         kind=LineKind(row[2]),
         job_id=row[3],
         tag=row[4],
@@ -326,5 +327,6 @@ def _usage(prompt: int | None, image: int, text: int, thought: int | None) -> To
     )
 
 
-def _time(micros: int) -> datetime:
+def time_of(micros: int) -> datetime:
+    """Return a time as it is stored, microseconds since 1970 UTC, as an aware one."""
     return _EPOCH + timedelta(microseconds=micros)
