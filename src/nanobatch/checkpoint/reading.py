@@ -14,15 +14,18 @@ from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
     IMAGES,
+    KEPT,
     Row,
     candidate_of,
     failure_of,
     image_of,
+    kept_of,
     memos_of,
     refuse_blobs,
     spend_of,
 )
 from nanobatch.checkpoint.totals import ledger_totals
+from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.checkpoint.verify import verify
 from nanobatch.cost import CostModel
 from nanobatch.errors import CheckpointError
@@ -40,12 +43,13 @@ if TYPE_CHECKING:
         CandidateRecord,
         Failure,
         JobResult,
+        KeptCandidate,
         Spend,
         VerifyReport,
     )
     from nanobatch.cost import LedgerLine
 
-__all__ = ["CheckpointReader", "accepted_image", "spent_nano"]
+__all__ = ["CheckpointReader", "accepted_image", "kept_candidate", "spent_nano"]
 
 _SPENT = (
     "SELECT coalesce(sum(usd_nano), 0), coalesce(sum(unknown_nano), 0) + "
@@ -145,6 +149,7 @@ class CheckpointReader(Inquiries):
             self.jobs,
             self._bodies,
             self.ledger,
+            self.filters,
         ):
             try:
                 deque(rows(), maxlen=0)  # read them all and keep none
@@ -175,6 +180,13 @@ def accepted_image(db: sqlite3.Connection, files: ImageFiles, number: int) -> Ac
     """Return one accepted image by the number of its row."""
     query = IMAGES.replace("{where}", "i.number = ?")
     return image_of(db.execute(query, (0, number, 1)).fetchone(), files)
+
+
+def kept_candidate(db: sqlite3.Connection, files: ImageFiles, number: int) -> KeptCandidate:
+    """Return one candidate by the number of its row, with what judging it again needs."""
+    query = KEPT.replace("{where}", "c.number = ?")
+    with row_errors(files.root):
+        return kept_of(db.execute(query, (0, number, 1)).fetchone(), files)
 
 
 def spent_nano(db: sqlite3.Connection) -> tuple[int, int]:

@@ -64,10 +64,14 @@ class HashIndex:
                 yield place
             place = self._older[0][place]
 
-    def nearest(self, wanted: int) -> tuple[int, int] | None:
+    def nearest(self, wanted: int, *, but: int = _NONE) -> tuple[int, int] | None:
         """Return place and distance of the nearest hash, of several the first; `None` if too far.
 
         It is exact: nothing within the distance is missed.
+
+        Args:
+            wanted: The hash to look for.
+            but: A place that does not count; -1 if all do.
         """
         hashes = self._hashes
         best, found = self._distance + 1, _NONE
@@ -76,7 +80,8 @@ class HashIndex:
                 place = newest[key ^ flip]
                 while place != _NONE:
                     differing = (hashes[place] ^ wanted).bit_count()
-                    if differing < best or (differing == best and place < found):
+                    is_nearer = differing < best or (differing == best and place < found)
+                    if is_nearer and place != but:
                         best, found = differing, place
                     place = older[place]
         return None if found == _NONE else (found, best)

@@ -91,16 +91,6 @@ class Judge:
         """
         await self._panel.remember(filters, image, memos)
 
-    async def compare_again(
-        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
-    ) -> tuple[str, Verdict] | None:
-        """Return the first filter by which a candidate that has passed does not pass any more.
-
-        Raises:
-            FilterFailed: As `remember`.
-        """
-        return await self._panel.compare_again(filters, memos)
-
     async def recall(
         self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader, *, after: int
     ) -> None:

@@ -6,12 +6,9 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
-from nanobatch.cost import Stage
-
 if TYPE_CHECKING:
     from nanobatch.checkpoint import InHand
     from nanobatch.checkpoint.changes import NewSlot
-    from nanobatch.job import Job
     from nanobatch.pipeline.progress import JobProgress
 
 __all__ = ["SlotOutcome", "SlotVerdict", "WalkedSlot"]
@@ -46,12 +43,3 @@ class WalkedSlot:
     row: NewSlot
     draft: InHand | None = None
     """What is being finished; `None` for candidates and drafts."""
-
-    @property
-    def judged_as(self) -> Job:
-        """The job as filters see it: a draft is judged by the shape that Lite can draw."""
-        job = self.job.job
-        if self.row.stage is not Stage.DRAFT:
-            return job
-        size, aspect_ratio = self.job.plan.draft_shape(job)
-        return job.model_copy(update={"size": size, "aspect_ratio": aspect_ratio})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 
 from nanobatch import filters as built_in
-from nanobatch.checkpoint import Checkpoint, InHand
+from nanobatch.checkpoint import Checkpoint
 from nanobatch.checkpoint.schema import DATABASE
 from nanobatch.cost.exact import read_count
 from nanobatch.cost.model import MAX_IMAGES
@@ -21,7 +21,7 @@ from nanobatch.filters.protocol import checked
 from nanobatch.job import Job, Route
 from nanobatch.models import ModelRegistry, Tier
 from nanobatch.pipeline.calibration import Calibration, calibration_of
-from nanobatch.pipeline.chosen import jobs_to_finish
+from nanobatch.pipeline.chosen import Chosen, jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
@@ -347,7 +347,7 @@ class TwoTierPipeline:
             return await run.work(jobs)
 
 
-_Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"
+_Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, Chosen]]]"
 """Gives the jobs of a run, and the drafts a person chose for them, once the checkpoint is open."""
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanobatch.backend import ImageRequest
 from nanobatch.cost import Stage
 from nanobatch.errors import JobError, PriceUnknownError
-from nanobatch.filters.protocol import fingerprint, name_of, remembers
+from nanobatch.filters.protocol import combines, fingerprint, name_of, remembers
 from nanobatch.job import Route
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.money import nano_of_usd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from nanobatch.models import Model, ModelRegistry
     from nanobatch.policy import Router, Tally
 
-__all__ = ["Draw", "Plan", "priors_of"]
+__all__ = ["Draw", "Plan", "asked_once_more", "priors_of"]
 
 FINISH_INSTRUCTION = (
     "Finish the first image: keep its composition, subject, colours and light exactly, and render "
@@ -223,6 +223,25 @@ class Plan:
             for tier in _tiers_of(self.route(job))
             if tier in self.models and self.models[tier].makes(job.size, job.aspect_ratio)
         )
+
+
+def asked_once_more(
+    filters: Sequence[AnyFilter], finish_filters: Sequence[AnyFilter], *, is_fallback: bool
+) -> list[AnyFilter]:
+    """Return the filters to ask once more about a candidate that has waited: those that remember.
+
+    Args:
+        filters: What it has passed.
+        finish_filters: What a finish has to pass.
+        is_fallback: Whether it is a draft in place of its finish. What compares finishes with what
+            was accepted then compares it too, unless it is a combination, which may ask for what
+            only a finish has.
+    """
+    asked = [one for one in filters if remembers(one)]
+    if is_fallback:
+        alone = [one for one in finish_filters if combines(one) is None and remembers(one)]
+        asked += [one for one in alone if all(one is not other for other in asked)]
+    return asked
 
 
 def priors_of(models: dict[Tier, Model], registry: ModelRegistry) -> dict[Tier, Prior]:

@@ -37,8 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nanobatch.checkpoint import Checkpoint, InHand, TakenJob
+    from nanobatch.checkpoint import Checkpoint, TakenJob
     from nanobatch.job import Job
+    from nanobatch.pipeline.chosen import Chosen
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.learning import Learning
@@ -62,7 +63,7 @@ class Run:
         *,
         control: Control,
         emit: Callable[[Event], object],
-        chosen: dict[str, InHand] | None = None,
+        chosen: dict[str, Chosen] | None = None,
         told: dict[Path, int] | None = None,
         quota: SlotQuota | None = None,
     ) -> None:
@@ -73,7 +74,7 @@ class Run:
             checkpoint: Where everything goes.
             control: Ends the run from outside.
             emit: Hears of everything that happened.
-            chosen: Drafts that a person chose to finish, by job id.
+            chosen: Images that a person chose to finish, by job id.
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
             quota: How many slots it may begin; any number if not given.
         """
@@ -290,9 +291,9 @@ class Run:
         )
         chosen = self._chosen.get(taken.job.id)
         if chosen is not None:
-            progress.has_one_finish = True
+            progress.finishes = chosen.name
             if not progress.leftovers:
-                progress.picks = [chosen]
+                progress.picks = [chosen.draft]
         return progress
 
     async def _conclude(self, job: JobProgress, closing: Closing) -> None:

@@ -16,6 +16,7 @@ from nanobatch.errors import ConfigError, FilterError
 from nanobatch.filters.protocol import name_of, remembers
 from nanobatch.pipeline.ending import MAX_FILTER_FAILURES
 from nanobatch.pipeline.panel import FILTER_THREADS, FilterFailed, Judgement, Panel
+from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.report.judged import BROKEN, ReplayedCandidate, Unjudged, has_passed, read_image
 from nanobatch.report.rules import SlotImages, draft_stands, keeps_verdict
 
@@ -74,7 +75,9 @@ class Rejudging:
         self._slot_of: dict[int, int] = {}
         self._turns: list[_Turn] = []
         self._numbers: dict[str, int] = {}
-        self._memos: dict[int, dict[str, bytes]] = {}
+        self._names: dict[int, tuple[str, int]] = {}
+        """Job id and number of the image that a slot yielded."""
+        self._judged: dict[int, Judgement] = {}
         self._failures = 0
         self._error: Exception | None = None
 
@@ -89,7 +92,11 @@ class Rejudging:
         await self._judge_all(self._first_images())
         if self._remembering:
             for _, number, is_told in sorted(self._turns):
-                await (self._tell(number) if is_told else self._ask_in_turn(number))
+                if is_told:
+                    await self._ask_once_more(number)
+                    await self._tell(number)
+                else:
+                    await self._ask_in_turn(number)
         else:
             await self._judge_spares()
 
@@ -144,6 +151,8 @@ class Rejudging:
             unjudged=None,
         )
         slot.images.append(image)
+        if kept.image_number is not None:
+            self._names[slot.number] = (slot.job_id, kept.image_number)
         self._slot_of[image.number] = slot.number
         if self._remembering:
             self._turns += _turns(kept, slot, image, is_accepted=is_accepted)
@@ -227,8 +236,8 @@ class Rejudging:
         if self._error is not None:
             raise self._error
         self._failures = 0
-        if judgement.memos:
-            self._memos[number] = judgement.memos
+        if judgement.memos or judgement.answers:
+            self._judged[number] = judgement
         self._put(
             replace(
                 self._image(number),
@@ -249,15 +258,29 @@ class Rejudging:
             image = self._image(number)
         filters = [one for one in self._filters[image.stage] if remembers(one)]
         if filters and image.unjudged is None and image.passes_after:
-            so_far = Judgement(score=image.score_after, memos=self._memos.get(number, {}))
+            so_far = self._judged.pop(number, Judgement(score=image.score_after))
             await self._judge_by(filters, self._reader.kept_candidate(number), so_far)
         slot = self.slots[image.slot]
         if not (image.passed_before or slot.competes or image.stage is Stage.DRAFT):
             await self._tell(number)
 
+    async def _ask_once_more(self, number: int) -> None:
+        """Let the filters that remember compare an image that has waited, as a run does."""
+        image = self._image(number)
+        is_draft = image.stage is Stage.DRAFT
+        if not (is_draft or self.slots[image.slot].competes):
+            return
+        filters = asked_once_more(
+            self._filters[image.stage], self._filters[Stage.FINISH], is_fallback=is_draft
+        )
+        if filters and image.unjudged is None and image.passes_after:
+            so_far = self._judged.pop(number, Judgement(score=image.score_after))
+            so_far.is_again = True
+            await self._judge_by(filters, self._reader.kept_candidate(number), so_far)
+
     async def _tell(self, number: int) -> None:
         """Tell the filters that remember of an image, if it would be accepted."""
-        image, memos = self._image(number), self._memos.pop(number, {})
+        image, judged = self._image(number), self._judged.pop(number, Judgement())
         slot = self.slots[image.slot]
         is_first = slot.yields(keeps_verdict) is image
         if not (is_first and draft_stands(self.slots, slot.number, slot.parent, keeps_verdict)):
@@ -283,7 +306,7 @@ class Rejudging:
             slot=record.slot,
         )
         try:
-            told = kept.memos if image.unjudged else memos
+            told = kept.memos if image.unjudged else judged.memos
             await self._panel.remember(self._remembering, accepted, told)
         except FilterFailed as failed:
             raise FilterError(
@@ -316,7 +339,13 @@ class Rejudging:
             tier=record.tier,
             slot=record.slot,
             usage=kept.usage,
+            finishes=self._finished_by(kept),
         )
+
+    def _finished_by(self, kept: KeptCandidate) -> tuple[str, int] | None:
+        """Return the image that a person chose to have finished so; `None` for all others."""
+        name = self._names.get(kept.parent or 0)
+        return name if name is not None and name[0] != kept.record.job_id else None
 
     def _judged_as(self, kept: KeptCandidate) -> Job:
         """Return the job as filters see it: a draft is judged by the shape its model can draw."""
