@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.inquiries import Inquiries
-from nanobatch.checkpoint.judged import JUDGED_SINCE, QUESTIONS, VERDICTS, figures_of
+from nanobatch.checkpoint.judged import NOTES, QUESTIONS, VERDICTS, figures_of, names_of, since
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
@@ -112,12 +112,16 @@ class CheckpointReader(Inquiries):
     def filters(self) -> tuple[FilterFigures, ...]:
         """Return what each filter was asked, rejected and charged, in the order they are asked.
 
-        It covers the slots begun since the list of filters was last changed.
+        It covers the slots begun since the list of filters was last changed, of finishes since the
+        list that judges finishes was.
         """
-        since, names = noted = self._rows(JUDGED_SINCE)[0]
-        verdicts, questions = self._rows(VERDICTS, (since,)), self._rows(QUESTIONS, (since,))
+        [noted] = self._rows(NOTES)
         with self._reading_rows():
-            for row in (noted, *verdicts, *questions):
+            refuse_blobs(noted)
+            slots, names = since(*noted[:-1]), names_of(noted[-1])
+        verdicts, questions = (self._rows(query, slots) for query in (VERDICTS, QUESTIONS))
+        with self._reading_rows():
+            for row in (*verdicts, *questions):
                 refuse_blobs(row)
             return figures_of(names, verdicts, questions)
 

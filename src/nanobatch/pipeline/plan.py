@@ -179,9 +179,10 @@ class Plan:
         filters = self.finish_filters if of_finishes else self.filters
         return [name_of(one) for one in sorted(filters, key=remembers)]
 
-    def filters_key(self) -> str:
-        """Return what makes verdicts on candidates void when it changes."""
-        return _hash([fingerprint(one) for one in self.filters])
+    def filters_key(self, *, of_finishes: bool = False) -> str:
+        """Return what makes verdicts on candidates, or on finishes, void when it changes."""
+        filters = self.finish_filters if of_finishes else self.filters
+        return _hash([fingerprint(one) for one in filters])
 
     def prices_key(self) -> str:
         """Return what makes bills void when it changes: the price of each kind of token today."""
