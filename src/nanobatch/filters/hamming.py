@@ -17,6 +17,7 @@ MAX_DISTANCE: Final = 15
 _BANDS: Final = 4
 _BAND_BITS: Final = 16
 _NONE: Final = -1
+_EVERY_FOURTH: Final = 0x1111_1111_1111_1111
 
 
 class HashIndex:
@@ -58,7 +59,7 @@ class HashIndex:
 
     def places_of(self, wanted: int) -> Iterator[int]:
         """Yield the places of exactly this hash, the last one first."""
-        place = self._newest[0][_keys(wanted)[0]]
+        place = self._newest[0][_gathered(wanted & _EVERY_FOURTH)]
         while place != _NONE:
             if self._hashes[place] == wanted:
                 yield place
@@ -96,7 +97,7 @@ def _flips(most: int) -> Iterator[int]:
 
 def _keys(wanted: int) -> tuple[int, ...]:
     """Return the bands of a hash: bits 0, 4, 8, ...; 1, 5, 9, ...; and so on."""
-    return tuple(_gathered(wanted >> band & 0x1111_1111_1111_1111) for band in range(_BANDS))
+    return tuple([_gathered(wanted >> band & _EVERY_FOURTH) for band in range(_BANDS)])
 
 
 def _gathered(spread: int) -> int:

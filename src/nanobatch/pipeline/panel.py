@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from anyio import from_thread
 
 from nanobatch.backend.foreign import plain_text
 from nanobatch.candidate import Verdict
@@ -55,6 +57,8 @@ class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
 
     def __init__(self, filter_name: str, message: str) -> None:
         self.filter_name = filter_name
+        self.image: AcceptedImage | None = None
+        """The accepted image it was told of, if it was."""
         super().__init__(message)
 
 
@@ -162,20 +166,50 @@ class Panel:
         Raises:
             FilterFailed: One of them raised or exceeded its deadline.
         """
+        await self.remember_all(filters, [(image, memos)])
+
+    async def remember_all(
+        self, filters: Sequence[AnyFilter], told: Sequence[tuple[AcceptedImage, dict[str, bytes]]]
+    ) -> None:
+        """Tell the filters that remember of many images, each filter in one call of a thread.
+
+        A thread for each image would take ten times as long as most filters do. The deadline is
+        still that of one image.
+
+        Raises:
+            FilterFailed: One of them raised or exceeded its deadline; `image` is the one it was
+                told of.
+        """
         parts = {id(part): part for one in filters for part in parts_of(one) if remembers(part)}
         for one in parts.values():
-            name = name_of(one)
-            seen = cast("RemembersAccepted", one).seen
-            memo = memos.get(name, b"")
-            try:
-                with self._deadline(name) as begin:
-                    await run_in_daemon(
-                        partial(seen, image, memo), limiter=self._threads, on_start=begin
-                    )
-            except FilterFailed:
-                raise
-            except Exception as error:
-                raise FilterFailed(name, _sentence(name, error)) from error
+            await self._tell(cast("RemembersAccepted", one), told, name=name_of(one))
+
+    async def _tell(
+        self,
+        one: RemembersAccepted,
+        told: Sequence[tuple[AcceptedImage, dict[str, bytes]]],
+        *,
+        name: str,
+    ) -> None:
+        at, token = _Place(), anyio.lowlevel.current_token()
+        try:
+            with self._deadline(name) as begin:
+                tell = partial(
+                    at.tell_each,
+                    one,
+                    told,
+                    name=name,
+                    every_seconds=self._timeout_seconds / 4,
+                    on_progress=lambda: from_thread.run_sync(begin, token=token),
+                )
+                await run_in_daemon(tell, limiter=self._threads, on_start=begin)
+        except FilterFailed as error:
+            error.image = told[at.number][0]
+            raise
+        except Exception as error:
+            failed = FilterFailed(name, _sentence(name, error))
+            failed.image = told[at.number][0]
+            raise failed from error
 
     async def answer(
         self, one: AnyFilter, candidate: Candidate, *, ask_model: AskModel | None = None
@@ -310,6 +344,31 @@ class Panel:
         with self._deadline(name) as begin:
             result = await run_in_daemon(again, limiter=self._threads, on_start=begin)
         return as_verdict(result, filter_name=name)
+
+
+class _Place:
+    """How far a filter has come with the images it is told of."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def tell_each(
+        self,
+        one: RemembersAccepted,
+        told: Sequence[tuple[AcceptedImage, dict[str, bytes]]],
+        *,
+        name: str,
+        every_seconds: float,
+        on_progress: Callable[[], object],
+    ) -> None:
+        """Tell one filter of all of them, and now and then that it goes on; runs in a thread."""
+        seen = one.seen
+        said = time.monotonic()
+        for self.number, (image, memos) in enumerate(told):
+            seen(image, memos.get(name, b""))
+            if time.monotonic() - said > every_seconds:
+                on_progress()
+                said = time.monotonic()
 
 
 _ANSWER = "answer of "
