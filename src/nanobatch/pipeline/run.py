@@ -25,6 +25,7 @@ from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.learning import learn_from_earlier_runs
+from nanobatch.pipeline.listening import no_wait
 from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.quota import SlotQuota
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.learning import Learning
+    from nanobatch.pipeline.listening import Room
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
@@ -66,6 +68,7 @@ class Run:
         chosen: dict[str, Chosen] | None = None,
         told: dict[Path, int] | None = None,
         quota: SlotQuota | None = None,
+        room: Room = no_wait,
     ) -> None:
         """Prepare a run.
 
@@ -77,6 +80,7 @@ class Run:
             chosen: Images that a person chose to finish, by job id.
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
             quota: How many slots it may begin; any number if not given.
+            room: Waits until whoever listens has room for more events.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -91,6 +95,7 @@ class Run:
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
         self._quota = quota or SlotQuota()
+        self._room = room
         self.router = Router(options.plan.priors)
         """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
@@ -229,7 +234,12 @@ class Run:
 
     async def _worker(self, board: Board, walker: SlotWalker) -> None:
         try:
-            while (step := await board.next()) is not None:
+            while True:
+                with self._control.waiting():
+                    await self._room()
+                step = await board.next()
+                if step is None:
+                    break
                 await walker.walk(step)
         except RunStopped:
             pass
@@ -249,6 +259,7 @@ class Run:
 
     async def _start(self, jobs: list[Job], learning: Learning) -> list[JobProgress]:
         """Write jobs down as this run's and return those that have something left to do."""
+        await self._room()
         entries: list[JobEntry] = []
         references: list[tuple[bytes, ...]] = []
         for job in jobs:
