@@ -160,17 +160,23 @@ class CheckpointReader(Inquiries):
             except CheckpointError as error:
                 yield str(error)
 
-    def export(self, path: str | Path) -> int:
+    def export(self, path: str | Path, *, spreadsheet_safe: bool = True) -> int:
         """Write a manifest of the accepted images and return how many there are.
 
         Args:
             path: A `.jsonl` or `.csv` file; replaced as a whole.
+            spreadsheet_safe: Whether texts in a CSV file that begin like a formula (`=`, `+`, `-`,
+                `@`) get an apostrophe in front, so that no spreadsheet computes what a prompt or
+                an id says. Turn it off for programs that need them exact, or write JSONL, which
+                always is.
 
         Raises:
             ConfigError: Another suffix.
             CheckpointError: The disk refused.
         """
-        return export_images(self.images(), Path(path), base=self.root)
+        return export_images(
+            self.images(), Path(path), base=self.root, spreadsheet_safe=spreadsheet_safe
+        )
 
     def _bodies(self) -> Iterator[Job]:
         query = "SELECT number, body FROM jobs WHERE number > ? AND {where} ORDER BY number LIMIT ?"
