@@ -164,7 +164,8 @@ def checked(value: object) -> AnyFilter:
     """Return `value` if it can be used as a filter.
 
     Raises:
-        ConfigError: It is not callable, or a filter class where an instance is needed.
+        ConfigError: It is not callable, a filter class where an instance is needed, or it would
+            learn of accepted images in a coroutine that nobody awaits.
     """
     if isinstance(value, type):
         raise ConfigError(
@@ -174,6 +175,12 @@ def checked(value: object) -> AnyFilter:
         raise ConfigError(
             f"A filter is a callable that takes a candidate; got {type(value).__name__}."
         )
+    for method in ("seen", "again"):
+        if inspect.iscoroutinefunction(getattr(value, method, None)):
+            raise ConfigError(
+                f"{name_of(cast('AnyFilter', value))}: `{method}` must be a plain method, not "
+                "`async def`: it runs in a worker thread."
+            )
     return cast("AnyFilter", value)
 
 
