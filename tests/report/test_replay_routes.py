@@ -11,11 +11,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanobatch import Candidate, Checkpoint, Job, Route, StopRule, Tier, Verdict
+from nanobatch import (
+    Budget,
+    Candidate,
+    Checkpoint,
+    Job,
+    Reply,
+    Route,
+    StopRule,
+    Tier,
+    TokenUsage,
+    TwoTierPipeline,
+    Verdict,
+)
 from nanobatch.filters import AnyOf, MinSize, NearDuplicate
 from nanobatch.report import replay
 from nanobatch.simulator import answers
-from tests.report.batches import OnePerPrompt, batch, slots
+from nanobatch.testing import ScriptedBackend
+from tests.filters.files import saved
+from tests.filters.looks import look
+from tests.report.batches import ONE_SLOT, OnePerPrompt, batch, slots
 from tests.support import PRO, pipeline_on, simulator, states
 
 if TYPE_CHECKING:
@@ -411,3 +426,27 @@ async def test_a_filter_of_the_library_gives_the_verdict_it_gave(tmp_path: Path)
     assert [one.reason for one in outcome.newly_rejected] == [
         "picture too small (64x64 px, at least 64x65)"
     ] * 3
+
+
+async def test_what_a_second_image_yields_is_remembered_although_the_first_comes_later(
+    tmp_path: Path,
+) -> None:
+    """The first image of `b` is like that of `a`, the second is accepted, and `c` is like that."""
+    usage = TokenUsage(prompt_tokens=1, image_tokens=1120, text_tokens=0)
+    same, new = saved(look(5), "PNG"), saved(look(6), "PNG")
+    two = Reply(images=(new, same), usage=usage)  # the last one is judged first
+    await TwoTierPipeline(
+        ScriptedBackend(same, two, saved(look(6), "JPEG")),
+        filters=[NearDuplicate()],
+        checkpoint=tmp_path,
+        budget=Budget.unlimited(),
+        concurrency=1,
+        keep_rejected="all",
+        stop=ONE_SLOT,
+    ).run([Job(id=name, prompt=name) for name in "abc"])
+
+    outcome = await replay(tmp_path, filters=[NearDuplicate()])
+
+    assert states(tmp_path) == {"accepted": 2, "rejected": 2}
+    assert outcome.before == outcome.after
+    assert outcome.newly_passing == outcome.newly_rejected == ()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -19,6 +18,7 @@ from nanobatch.pipeline.panel import FILTER_THREADS, FilterFailed, Judgement, Pa
 from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.report.judged import BROKEN, ReplayedCandidate, Unjudged, has_passed, read_image
 from nanobatch.report.rules import SlotImages, draft_stands, keeps_verdict
+from nanobatch.report.turns import Turn, in_order, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
     from nanobatch.models import ModelRegistry
 
 __all__ = ["Rejudging"]
-
-_Turn: TypeAlias = "tuple[float, int, bool]"
-"""Ledger line, number of the image, and whether filters are told of it, after they were asked."""
 
 
 class Rejudging:
@@ -73,7 +70,7 @@ class Rejudging:
         ]
         self._spares: list[int] = []
         self._slot_of: dict[int, int] = {}
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self._numbers: dict[str, int] = {}
         self._names: dict[int, tuple[str, int]] = {}
         """Job id and number of the image that a slot yielded."""
@@ -91,7 +88,7 @@ class Rejudging:
         """
         await self._judge_all(self._first_images())
         if self._remembering:
-            for _, number, is_told in sorted(self._turns):
+            for _, number, is_told in in_order(self._turns, self.slots.values()):
                 if is_told:
                     await self._ask_once_more(number)
                     await self._tell(number)
@@ -155,7 +152,7 @@ class Rejudging:
             self._names[slot.number] = (slot.job_id, kept.image_number)
         self._slot_of[image.number] = slot.number
         if self._remembering:
-            self._turns += _turns(kept, slot, image, is_accepted=is_accepted)
+            self._turns += turns_of(kept, slot, image, is_accepted=is_accepted)
             numbers = self._numbers
             numbers[slot.job_id] = max(numbers.get(slot.job_id, 0), kept.image_number or 0)
         return image
@@ -395,21 +392,3 @@ class Rejudging:
     def _put(self, image: ReplayedCandidate) -> None:
         images = self.slots[image.slot].images
         images[[one.number for one in images].index(image.number)] = image
-
-
-def _turns(
-    kept: KeptCandidate, slot: SlotImages, image: ReplayedCandidate, *, is_accepted: bool
-) -> Iterator[_Turn]:
-    """Yield when filters that remember are asked about an image, and when they are told of it.
-
-    What was accepted keeps its place in the order of acceptance, what passed and waited comes when
-    it arrived, and everything else at the end. So the same filters come to the same verdicts, if
-    all they do with what they remember is to reject.
-    """
-    accepted_at = kept.accepted_line or kept.settled_line
-    if not is_accepted:
-        yield (kept.settled_line if image.passed_before else math.inf, image.number, False)
-        return
-    waited = slot.competes or slot.stage is Stage.DRAFT
-    yield (kept.settled_line if waited else accepted_at, image.number, False)
-    yield (accepted_at, image.number, True)
