@@ -95,6 +95,10 @@ class Candidate:
     usage: TokenUsage | None
     """What the call used; `None` if the provider did not say."""
 
+    finishes: tuple[str, int] | None = None
+    """Job id and number of the accepted image of which this is the finish, if a person chose it
+    (`TwoTierPipeline.finish`): it is meant to look like that one. `None` for all others."""
+
     def __repr__(self) -> str:
         """Show what identifies the candidate, never its bytes."""
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -78,6 +79,26 @@ async def test_they_begin_anew_when_the_list_changes(tmp_path: Path) -> None:
     ]
 
 
+async def test_those_of_finishes_begin_anew_by_themselves(tmp_path: Path) -> None:
+    async def finish(job_id: str, of_finishes: Rejects) -> None:
+        async with simulator() as server:
+            pipeline = pipeline_on(
+                server,
+                tmp_path,
+                route="finish",
+                filters=[Rejects("draft", 0)],
+                finish_filters=[of_finishes],
+                concurrency=1,
+            )
+            await pipeline.run([Job(id=job_id, prompt="a fox")])
+
+    await finish("a", Rejects("old", 1, usd="0.02"))
+    await finish("b", Rejects("new", 0, usd="0.01"))
+
+    found = [(one.name, one.asked, one.rejected, one.usd) for one in figures(tmp_path).values()]
+    assert found == [("draft", 3, 0, Decimal(0)), ("new", 1, 0, Decimal("0.01"))]
+
+
 async def test_a_paid_part_of_a_combination_shows_its_price(tmp_path: Path) -> None:
     await run(tmp_path, AllOf(Rejects("free", 1), Rejects("paid", 0, usd="0.02")), want=2)
 
@@ -113,3 +134,32 @@ async def test_an_edited_row_ends_in_a_sentence(tmp_path: Path) -> None:
 
     with pytest.raises(CheckpointError, match="cannot be understood"):
         figures(tmp_path)
+    with Checkpoint.read(tmp_path) as checkpoint:
+        [fault] = checkpoint.verify().faults
+    assert "filter_names makes no sense" in fault
+
+
+@pytest.mark.parametrize("key", ["filter_names", "judged_since", "finishes_judged_since"])
+@pytest.mark.parametrize(
+    "value", ["[[", "7", "null", '"[]"', "[[1], []]", '[["a"]]', "{}", '{"slot": "x"}', "[" * 9999]
+)
+async def test_what_the_figures_rest_on_is_verified_repaired_and_never_a_traceback(
+    key: str, value: str, tmp_path: Path
+) -> None:
+    await run(tmp_path, Rejects("edited", 1), want=1)
+    edit(tmp_path, f"UPDATE meta SET value = '{value}' WHERE key = '{key}'")  # noqa: S608 - ours
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        faults = checkpoint.verify().faults
+    copy = tmp_path.with_name(f"{tmp_path.name} copied")
+    shutil.copytree(tmp_path, copy)
+    repaired = Checkpoint.repair(tmp_path)
+    await run(copy, Rejects("edited", 0), want=2)  # a run writes it anew too
+
+    assert len(faults) == 1
+    assert key in faults[0]
+    assert repaired.done == (f"Put right: {faults[0]}",)
+    assert repaired.is_clean
+    with Checkpoint.read(copy) as checkpoint:
+        assert checkpoint.verify().is_clean
+    assert list(figures(copy)) == ["edited"]

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.errors import ConfigError, FilterError
-from nanobatch.filters import AspectRatio, Decodes, MinBytes, MinSize, NotBlank
+from nanobatch.filters import AnyOf, AspectRatio, Decodes, MinBytes, MinSize, NotBlank, OnlyFor
 from nanobatch.filters.protocol import (
     as_verdict,
     checked,
@@ -382,3 +382,17 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
 
     assert len(printed) == 1
     assert "0x" not in printed.pop()
+
+
+@pytest.mark.parametrize("method", ["seen", "again"])
+def test_a_filter_that_would_learn_in_a_coroutine_nobody_awaits_is_refused(method: str) -> None:
+    class Learns(Plain):
+        async def method(self, *args: object) -> None:
+            """Never runs."""
+
+    setattr(Learns, method, Learns.method)
+
+    with pytest.raises(ConfigError, match=rf"Learns: `{method}` must be a plain method"):
+        checked(Learns())
+    with pytest.raises(ConfigError, match="must be a plain method"):
+        AnyOf(MinBytes(), OnlyFor("x", Learns()))

@@ -134,7 +134,7 @@ def _questions(checkpoint: CheckpointReader, root: Path) -> Iterator[Callable[[]
 
 def _learn(checkpoint: CheckpointReader) -> None:
     models = {Tier.LITE: "m"}
-    era = checkpoint.era(filters="f", prices="p", model_ids=models)
+    era = checkpoint.era(filters="f", finish_filters="g", prices="p", model_ids=models)
     checkpoint.stages(era)
     checkpoint.experience(era)
 

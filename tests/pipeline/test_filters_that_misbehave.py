@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from nanobatch import Candidate, Ended, Job, JobStatus
+from nanobatch import Candidate, Ended, FilterError, Job, JobStatus, Verdict
 from nanobatch.filters import Isolated, MinSize
 from nanobatch.pipeline.panel import FILTER_THREADS
 from tests.filters import natives
 from tests.support import pipeline_on, simulator, states
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
     from pathlib import Path
 
     from nanobatch import AcceptedImage
@@ -165,3 +166,82 @@ async def test_a_memory_that_hangs_is_given_up_and_the_image_is_accepted(tmp_pat
     assert [failure.message for failure in result.failures] == [
         "Filter hangs did not answer within 0.2 s."
     ]
+
+
+class Hears:
+    """Remembers, and does something for every image it is told of."""
+
+    name = "hears"
+
+    def __init__(self, at_each: Any = lambda _: None) -> None:
+        self.told: list[tuple[str, bytes]] = []
+        self.at_each = at_each
+
+    def __call__(self, candidate: Candidate) -> Verdict:
+        return Verdict(accepted=True, memo=candidate.job.id.encode())
+
+    def seen(self, image: AcceptedImage, memo: bytes) -> None:
+        self.at_each(len(self.told))
+        self.told.append((image.job_id, memo))
+
+
+@pytest.fixture
+async def of_nine(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Return a run over ten jobs in a checkpoint that holds the images of nine of them."""
+    async with simulator() as server:
+        jobs = [Job(id=f"j{number}", prompt="a fox") for number in range(10)]
+        await pipeline_on(server, tmp_path, filters=[Hears()], concurrency=1).run(jobs[:9])
+
+        async def run(*filters: Any, **options: Any) -> Any:
+            return await pipeline_on(server, tmp_path, filters=filters, **options).run(jobs)
+
+        yield run
+
+
+async def test_a_filter_is_told_of_earlier_images_in_order_and_in_one_thread(
+    of_nine: Callable[..., Any],
+) -> None:
+    told_in: list[threading.Thread] = []
+    filters = [Hears(lambda _: told_in.append(threading.current_thread())), Hears()]
+    filters[1].name = "hears too"
+
+    await of_nine(*filters)
+
+    expected = [(f"j{number}", f"j{number}".encode()) for number in range(10)]
+    assert filters[0].told == expected
+    assert [one for one, _ in filters[1].told] == [one for one, _ in expected]
+    assert len(set(told_in[:9])) == 1
+
+
+async def test_the_deadline_is_of_one_image_and_not_of_all_it_is_told_of(
+    of_nine: Callable[..., Any],
+) -> None:
+    slow = Hears(lambda _: time.sleep(0.25))
+
+    result = await of_nine(slow, filter_timeout_seconds=1)
+
+    assert result.delivered == 10
+    assert len(slow.told) == 10
+
+
+@pytest.mark.parametrize("at", [0, 4])
+async def test_a_filter_that_hangs_over_an_earlier_image_ends_the_run_and_names_it(
+    at: int, of_nine: Callable[..., Any]
+) -> None:
+    hangs = Hears(lambda nth: time.sleep(30 * (nth == at)))
+
+    with pytest.raises(
+        FilterError, match=rf"hears did not answer within 0\.5 s\. .* image j{at}-1\."
+    ):
+        await of_nine(hangs, filter_timeout_seconds=0.5)
+
+
+async def test_a_filter_that_raises_over_an_earlier_image_ends_the_run_and_names_it(
+    of_nine: Callable[..., Any],
+) -> None:
+    def refuse(nth: int) -> None:
+        if nth == 7:
+            raise ValueError("no more")
+
+    with pytest.raises(FilterError, match=r"ValueError: no more It was told of .* image j7-1\."):
+        await of_nine(Hears(refuse))

@@ -291,6 +291,31 @@ async def test_what_other_filters_judged_or_another_model_drew_is_no_measurement
     assert "assumed are 70 %" in other.note
 
 
+async def test_other_filters_for_finishes_void_what_was_measured_of_finishes_only(
+    tmp_path: Path,
+) -> None:
+    new = [Job(id="new", prompt="9 dunes", route=Route.FINISH)]
+
+    def judged_by(of_drafts: int, of_finishes: int) -> TwoTierPipeline:
+        return pipeline_on(
+            server,
+            tmp_path,
+            filters=[filters.MinBytes(of_drafts)],
+            finish_filters=[filters.MinBytes(of_finishes)],
+        )
+
+    async with simulator() as server:
+        await judged_by(1, 2).run(_numbered(20, route=Route.FINISH))
+
+        same = judged_by(1, 2).forecast(new)
+        other_finishes = judged_by(1, 3).forecast(new)
+        other_drafts = judged_by(4, 2).forecast(new)
+
+    assert [part.is_measured for part in same.parts] == [True, True]
+    assert [part.is_measured for part in other_finishes.parts] == [True, False]
+    assert [part.is_measured for part in other_drafts.parts] == [False, True]
+
+
 async def test_jobs_on_auto_are_forecast_on_the_tier_a_run_would_choose_now(
     tmp_path: Path,
 ) -> None:

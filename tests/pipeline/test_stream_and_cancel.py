@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -27,9 +28,11 @@ from nanobatch import (
     TwoTierPipeline,
 )
 from nanobatch.simulator import Answer, Call, answers
+from nanobatch.testing import ScriptedBackend
 from tests.support import NO_WAIT, pipeline_on, simulator
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -257,3 +260,76 @@ async def test_a_stalled_call_is_unknown_money_when_the_second_signal_does_not_w
     ended = text.splitlines()[-1].split()
     assert ended[:2] == ["ended", "cancelled"]
     assert float(ended[2]) > 0
+
+
+async def _standstill(count: Callable[[], int]) -> int:
+    """Wait until a count has stopped growing, and return it."""
+    last = -1
+    while count() != last:
+        last = count()
+        await anyio.sleep(1)
+    return last
+
+
+def _scripted(folder: Path, backend: ScriptedBackend) -> TwoTierPipeline:
+    return TwoTierPipeline(
+        backend, filters=[], checkpoint=folder, budget=Budget.unlimited(), concurrency=8
+    )
+
+
+async def test_a_run_begins_nothing_new_while_nobody_reads_its_events_and_goes_on_later(
+    tmp_path: Path,
+) -> None:
+    # Four events an image, so a thousand unread are some 250 images; 8 calls are in flight and
+    # 16 workers may be on their way.
+    backend = ScriptedBackend()
+    async with _scripted(tmp_path, backend).stream(_jobs(500)) as events:
+        first = await anext(events)
+        begun = await _standstill(lambda: len(backend.requests))
+        rest = [event async for event in events]
+
+    assert isinstance(first, JobStarted)
+    assert 200 < begun < 300
+    assert len(backend.requests) == 500
+    assert isinstance(rest[-1], RunEnded)
+    assert rest[-1].result.delivered == 500
+    assert sum(isinstance(event, ImageAccepted) for event in rest) == 500
+
+
+async def test_an_input_of_finished_jobs_is_not_read_ahead_of_its_events(tmp_path: Path) -> None:
+    backend, jobs, read = ScriptedBackend(), _jobs(900), 0
+    await _scripted(tmp_path, backend).run(jobs)
+
+    def counted() -> Iterator[Job]:
+        nonlocal read
+        for job in jobs:
+            read += 1
+            yield job
+
+    async with _scripted(tmp_path, backend).stream(counted()) as events:
+        await anext(events)
+        read_unheard = await _standstill(lambda: read)
+        rest = [event async for event in events]
+
+    assert 500 <= read_unheard < 600  # two events a job
+    assert read == 900
+    assert sum(isinstance(event, JobEnded) for event in rest) == 900
+
+
+@pytest.mark.parametrize("how", ["leaves", "raises", "is cancelled"])
+async def test_whoever_stops_reading_can_leave(how: str, tmp_path: Path) -> None:
+    backend = ScriptedBackend()
+    with anyio.fail_after(60), suppress(KeyError), anyio.CancelScope() as scope:
+        async with _scripted(tmp_path, backend).stream(_jobs(500)) as events:
+            await anext(events)
+            begun = await _standstill(lambda: len(backend.requests))
+            if how == "raises":
+                raise KeyError("mine")
+            if how == "is cancelled":
+                scope.cancel()
+                await anyio.sleep_forever()
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        assert len(list(checkpoint.images())) == len(backend.requests) == begun
+        assert checkpoint.spend.unknown_usd == 0
+        assert checkpoint.verify().is_clean

@@ -9,11 +9,28 @@ from dataclasses import replace
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
-from nanobatch import Candidate, Checkpoint, Job, Route, StopRule, Tier, Verdict
-from nanobatch.filters import MinSize
+import pytest
+
+from nanobatch import (
+    Budget,
+    Candidate,
+    Checkpoint,
+    Job,
+    Reply,
+    Route,
+    StopRule,
+    Tier,
+    TokenUsage,
+    TwoTierPipeline,
+    Verdict,
+)
+from nanobatch.filters import AnyOf, MinSize, NearDuplicate
 from nanobatch.report import replay
 from nanobatch.simulator import answers
-from tests.report.batches import OnePerPrompt, batch, slots
+from nanobatch.testing import ScriptedBackend
+from tests.filters.files import saved
+from tests.filters.looks import look
+from tests.report.batches import ONE_SLOT, OnePerPrompt, batch, slots
 from tests.support import PRO, pipeline_on, simulator, states
 
 if TYPE_CHECKING:
@@ -123,6 +140,22 @@ async def test_what_a_person_chose_to_finish_falls_with_the_image_it_was_made_fr
 
     assert (stays.before.accepted, stays.after.accepted) == (2, 2)
     assert (falls.after.accepted, falls.undone_finishes) == (0, 1)
+
+
+async def test_a_chosen_image_and_its_finish_are_no_duplicates_of_each_other(
+    tmp_path: Path,
+) -> None:
+    async with simulator(pixels=0.0625) as server:
+        pipeline = pipeline_on(
+            server, tmp_path, filters=[NearDuplicate(distance=15)], concurrency=1
+        )
+        first = await pipeline.run([Job(id="owl", prompt="an owl", route=LITE)])
+        finished = await pipeline.finish(first.images)
+
+    again = await replay(tmp_path, filters=[NearDuplicate(distance=15)])
+
+    assert finished.delivered == 1
+    assert (again.before.accepted, again.after.accepted) == (2, 2)
 
 
 async def test_drafts_are_judged_by_the_shape_lite_can_draw(tmp_path: Path) -> None:
@@ -321,8 +354,11 @@ async def test_the_losers_of_a_group_are_asked_about_before_its_winner_is_rememb
     assert outcome.newly_rejected == ()
 
 
-async def test_what_waited_to_be_accepted_is_asked_about_when_it_arrived(tmp_path: Path) -> None:
-    """Both drafts pass before either is delivered; asked later, the second would be rejected."""
+@pytest.mark.parametrize("in_the_run", [True, False])
+async def test_what_waited_is_compared_once_more_before_it_counts_as_accepted(
+    tmp_path: Path, *, in_the_run: bool
+) -> None:
+    """Both drafts pass before either is delivered, so only then the second is a second one."""
 
     def only_drafts(candidate: Candidate) -> bool:
         return candidate.tier is Tier.LITE
@@ -331,17 +367,17 @@ async def test_what_waited_to_be_accepted_is_asked_about_when_it_arrived(tmp_pat
     await batch(
         tmp_path,
         jobs,
-        filters=[only_drafts, OnePerPrompt()],
+        filters=[only_drafts, OnePerPrompt()] if in_the_run else [only_drafts],
         finish_fallback=True,
         settings={"latency_seconds": 0.1},
         concurrency=2,
     )
 
-    outcome = await replay(tmp_path, filters=[only_drafts, OnePerPrompt()])
+    outcome = await replay(tmp_path, filters=[only_drafts, AnyOf(OnePerPrompt())])
 
-    assert outcome.before.accepted == 2
-    assert outcome.before == outcome.after
-    assert outcome.newly_rejected == ()
+    assert outcome.before.accepted == (1 if in_the_run else 2)
+    assert outcome.after.accepted == 1
+    assert len(outcome.newly_rejected) == (0 if in_the_run else 1)
 
 
 async def test_a_finish_whose_draft_fails_now_is_not_remembered(tmp_path: Path) -> None:
@@ -390,3 +426,27 @@ async def test_a_filter_of_the_library_gives_the_verdict_it_gave(tmp_path: Path)
     assert [one.reason for one in outcome.newly_rejected] == [
         "picture too small (64x64 px, at least 64x65)"
     ] * 3
+
+
+async def test_what_a_second_image_yields_is_remembered_although_the_first_comes_later(
+    tmp_path: Path,
+) -> None:
+    """The first image of `b` is like that of `a`, the second is accepted, and `c` is like that."""
+    usage = TokenUsage(prompt_tokens=1, image_tokens=1120, text_tokens=0)
+    same, new = saved(look(5), "PNG"), saved(look(6), "PNG")
+    two = Reply(images=(new, same), usage=usage)  # the last one is judged first
+    await TwoTierPipeline(
+        ScriptedBackend(same, two, saved(look(6), "JPEG")),
+        filters=[NearDuplicate()],
+        checkpoint=tmp_path,
+        budget=Budget.unlimited(),
+        concurrency=1,
+        keep_rejected="all",
+        stop=ONE_SLOT,
+    ).run([Job(id=name, prompt=name) for name in "abc"])
+
+    outcome = await replay(tmp_path, filters=[NearDuplicate()])
+
+    assert states(tmp_path) == {"accepted": 2, "rejected": 2}
+    assert outcome.before == outcome.after
+    assert outcome.newly_passing == outcome.newly_rejected == ()

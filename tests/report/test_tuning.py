@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import io
 from collections import Counter
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
+from PIL import Image
 
-from nanobatch import Checkpoint, ConfigError, FilterError, Job, Route, Verdict, filters
+from nanobatch import (
+    Budget,
+    Checkpoint,
+    ConfigError,
+    FilterError,
+    Job,
+    Route,
+    TwoTierPipeline,
+    Verdict,
+    filters,
+)
 from nanobatch.report import Unjudged, replay, tune, tune_sync
 from nanobatch.simulator import answers
+from nanobatch.testing import ScriptedBackend
+from tests.filters.files import saved
 from tests.report.batches import AtLeast, OnePerPrompt, batch, contents, grades, slots
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from PIL import Image
 
     from nanobatch import Candidate
 
@@ -219,6 +231,31 @@ async def test_a_contact_sheet_has_a_framed_thumbnail_for_every_image_that_chang
     assert (_frames(strict, green), _frames(strict, red)) == (0, 3)
     assert (_frames(both, green), _frames(both, red)) == (0, 5)  # grades 3 to 7
     assert (_frames(few, green), _frames(few, red)) == (0, 2)
+
+
+@pytest.mark.parametrize("keep_rejected", ["all", "thumbnail"])
+async def test_a_picture_of_16_bits_is_shown_with_its_tones(
+    keep_rejected: Any, tmp_path: Path
+) -> None:
+    tones = Image.linear_gradient("L").convert("I").point(lambda tone: tone * 257)
+    await TwoTierPipeline(
+        ScriptedBackend(*[saved(tones.convert("I;16"), "PNG")] * 6),
+        filters=[filters.MinSize(width_px=300, height_px=1)],
+        checkpoint=tmp_path,
+        budget=Budget.unlimited(),
+        keep_rejected=keep_rejected,
+    ).run([Job(id="a", prompt="a fox")])
+
+    if keep_rejected == "all":
+        tuning = await tune(tmp_path, lambda px: filters.MinSize(width_px=px, height_px=1), [200])
+        shown = tuning.contact_sheet(200).crop((20, 60, 140, 160))  # inside the first picture
+    else:
+        with Checkpoint.read(tmp_path) as checkpoint:
+            thumbnail = next(checkpoint.candidates()).thumbnail
+        assert thumbnail is not None
+        shown = Image.open(io.BytesIO(thumbnail))
+    middle = shown.convert("L").resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
+    assert middle == pytest.approx(127, abs=25)
 
 
 async def test_a_contact_sheet_is_drawn_although_files_have_gone(tmp_path: Path) -> None:

@@ -199,3 +199,37 @@ async def test_an_export_gives_back_exactly_what_was_put_in(tmp_path: Path) -> N
     assert {json.loads(line)["prompt"] for line in lines} == {f"{text} fox" for text in texts}
     assert len(lines) == len(rows) == len(texts)
     assert {row["job_id"].removeprefix("job ") for row in rows} == set(texts)
+
+
+FORMULAS = (
+    '=HYPERLINK("http://127.0.0.1/?"&A1, "open")',
+    "+1+cmd|' /C calc'!A0",
+    "-2+3",
+    "@SUM(A1:A9)",
+    "\t=1+1",
+    "\r=1+1",
+    "\uff1d1+1",
+)
+
+
+async def test_no_cell_of_an_export_is_a_formula_unless_that_is_asked_for(tmp_path: Path) -> None:
+    jobs = [Job(id=text, prompt=text) for text in (*FORMULAS, "a - b", "'quoted'")]
+
+    async with simulator(pixels=0.05) as server:
+        await pipeline_on(server, tmp_path / "run", route="lite", filters=[]).run(jobs)
+    with Checkpoint.read(tmp_path / "run") as checkpoint:
+        checkpoint.export(tmp_path / "safe.csv")
+        checkpoint.export(tmp_path / "exact.csv", spreadsheet_safe=False)
+        checkpoint.export(tmp_path / "images.jsonl")
+
+    def rows(name: str) -> list[dict[str, str]]:
+        with (tmp_path / name).open(encoding="utf-8", newline="") as file:
+            return list(csv.DictReader(file))
+
+    safe = {row["prompt"] for row in rows("safe.csv")}
+    lines = (tmp_path / "images.jsonl").read_text(encoding="utf-8").split("\n")[:-1]
+    assert safe == {f"'{text}" for text in FORMULAS} | {"a - b", "'quoted'"}
+    assert safe == {row["job_id"] for row in rows("safe.csv")}
+    assert {row["usd"][:4] for row in rows("safe.csv")} == {"0.03"}
+    assert {row["prompt"] for row in rows("exact.csv")} == {job.prompt for job in jobs}
+    assert {json.loads(line)["prompt"] for line in lines} == {job.prompt for job in jobs}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.batches import AWAITED, BatchPhase
+from nanobatch.checkpoint.judged import edited_notes
 from nanobatch.checkpoint.records import CandidateState, JobStatus, SlotState
 from nanobatch.checkpoint.rows import CALL_MONEY, STATE_BY_CANDIDATES
 from nanobatch.checkpoint.wording import few
@@ -210,11 +211,19 @@ def audit(db: sqlite3.Connection) -> Iterator[str]:
         )
     for check in _CHECKS:
         yield from _run(db, check)
-    for part in (_texts, _missing_lines, _totals):
+    for part in (_texts, _notes, _missing_lines, _totals):
         try:
             yield from part(db)
         except sqlite3.Error as error:
             yield f"Database: {error}."
+
+
+def _notes(db: sqlite3.Connection) -> Iterator[str]:
+    for key in edited_notes(db):
+        yield (
+            f"What the table meta holds as {key} makes no sense: what filters and prices were "
+            "before is not known, so figures that rest on it begin anew with the next run."
+        )
 
 
 def is_closed_well(db: sqlite3.Connection) -> bool:

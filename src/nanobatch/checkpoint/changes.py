@@ -31,6 +31,7 @@ __all__ = [
     "judge",
     "move_on",
     "next_number",
+    "note_memos",
     "now_micros",
     "set_slot",
     "settle",
@@ -200,6 +201,11 @@ def judge(
         "thumbnail = ?, file = ? WHERE number = ?",
         (state, filter_name, reason, score, memos, thumbnail, file, candidate),
     )
+
+
+def note_memos(db: sqlite3.Connection, candidate: int, memos: str) -> None:
+    """Write what filters want to remember of a candidate that was judged before."""
+    db.execute("UPDATE candidates SET memos = ? WHERE number = ?", (memos, candidate))
 
 
 def set_slot(db: sqlite3.Connection, slot: int, state: SlotState) -> None:

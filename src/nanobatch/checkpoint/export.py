@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 from nanobatch.errors import CheckpointError, ConfigError
@@ -34,8 +35,24 @@ _FIELDS: tuple[str, ...] = (
 )
 
 
-def export_images(images: Iterable[AcceptedImage], path: Path, *, base: Path) -> int:
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""Beginnings that make a spreadsheet take a cell for a formula, also as full-width characters.
+
+Source: https://owasp.org/www-community/attacks/CSV_Injection, from memory, unverified.
+"""
+
+
+def export_images(
+    images: Iterable[AcceptedImage], path: Path, *, base: Path, spreadsheet_safe: bool
+) -> int:
     """Write one row per image and return how many; `file` is relative to `base`.
+
+    Args:
+        images: The images.
+        path: Where to.
+        base: The checkpoint's folder.
+        spreadsheet_safe: Whether cells of a CSV file that a spreadsheet would take for a formula
+            get an apostrophe in front.
 
     Raises:
         ConfigError: The suffix is neither `.jsonl` nor `.csv`.
@@ -43,7 +60,7 @@ def export_images(images: Iterable[AcceptedImage], path: Path, *, base: Path) ->
     """
     writers: dict[str, Callable[[TextIO, Iterator[dict[str, object]]], int]] = {
         ".jsonl": _write_jsonl,
-        ".csv": _write_csv,
+        ".csv": partial(_write_csv, write_cell=_defused if spreadsheet_safe else _as_it_is),
     }
     write = writers.get(path.suffix.lower())
     if write is None:
@@ -82,11 +99,26 @@ def _write_jsonl(file: TextIO, rows: Iterator[dict[str, object]]) -> int:
     return count
 
 
-def _write_csv(file: TextIO, rows: Iterator[dict[str, object]]) -> int:
+def _write_csv(
+    file: TextIO,
+    rows: Iterator[dict[str, object]],
+    *,
+    write_cell: Callable[[object], object],
+) -> int:
     writer = csv.DictWriter(file, _FIELDS)
     writer.writeheader()
     count = 0
     for row in rows:
-        writer.writerow(row)
+        writer.writerow({name: write_cell(cell) for name, cell in row.items()})
         count += 1
     return count
+
+
+def _defused(cell: object) -> object:
+    """Return a text so that no spreadsheet computes it; numbers are left alone."""
+    is_formula = isinstance(cell, str) and cell.startswith(_FORMULA_STARTS)
+    return f"'{cell}" if is_formula else cell
+
+
+def _as_it_is(cell: object) -> object:
+    return cell

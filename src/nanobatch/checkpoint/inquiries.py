@@ -64,16 +64,25 @@ class Inquiries(Pages):
         accepted, is_final = rows[0] if rows else (0, False)
         return 0 if is_final else max(0, job.want - accepted)
 
-    def era(self, *, filters: str, prices: str, model_ids: Mapping[Tier, str]) -> Era:
+    def era(
+        self, *, filters: str, finish_filters: str, prices: str, model_ids: Mapping[Tier, str]
+    ) -> Era:
         """Return which slots would say something in a run that begins now.
 
         Args:
             filters: What identifies today's filters.
+            finish_filters: What identifies those that judge finishes.
             prices: What identifies today's prices.
             model_ids: The models of today.
         """
         with self._reading_rows():
-            return era_now(self._connection(), filters=filters, prices=prices, model_ids=model_ids)
+            return era_now(
+                self._connection(),
+                filters=filters,
+                finish_filters=finish_filters,
+                prices=prices,
+                model_ids=model_ids,
+            )
 
     def experience(self, era: Era) -> Experience:
         """Return what the candidate slots of an era came to."""

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, Field
+
 from nanobatch.checkpoint.trouble import folder_of, row_errors
+from nanobatch.cost import Stage
 from nanobatch.models import Tier
 
 if TYPE_CHECKING:
@@ -17,8 +21,11 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint.take import JobEntry
 
 __all__ = [
+    "FINISHES_JUDGED",
+    "JUDGED",
     "OF_ERA",
     "PASSED",
+    "PRICED",
     "Era",
     "Experience",
     "SlotSums",
@@ -26,15 +33,19 @@ __all__ = [
     "changed_jobs",
     "era_now",
     "experience",
+    "note_of",
 ]
 
-_JUDGED, _PRICED = "judged_since", "priced_since"
+JUDGED = "judged_since"
+FINISHES_JUDGED = "finishes_judged_since"
+PRICED = "priced_since"
 
 PASSED = "('passed', 'picked', 'accepted', 'unpicked', 'spent')"
 """States of slots whose candidate passed, for SQL."""
 
 OF_ERA = (
-    "s.number >= :judged_from AND s.model_id = CASE s.tier WHEN 'lite' THEN :lite ELSE :quality END"
+    "s.number >= CASE s.stage WHEN 'finish' THEN :finishes_from ELSE :judged_from END "
+    "AND s.model_id = CASE s.tier WHEN 'lite' THEN :lite ELSE :quality END"
 )
 """Says of a slot whether an era covers it, for SQL; its values are `Era.values`."""
 
@@ -69,7 +80,9 @@ class Era:
     """From which slot on what was measured says something about today."""
 
     judged_from: int
-    """The first slot that today's filters judged."""
+    """The first slot whose candidate or draft today's filters judged."""
+    finishes_from: int
+    """The first slot whose finish today's filters judged."""
     priced_from: int
     """The first slot that was billed at today's prices."""
     model_ids: Mapping[Tier, str]
@@ -77,7 +90,9 @@ class Era:
 
     def covers(self, slot: NewSlot) -> bool:
         """Return whether what a slot comes to says something about today."""
-        return slot.number >= self.judged_from and slot.model_id == self.model_ids.get(slot.tier)
+        is_finish = slot.stage is Stage.FINISH
+        since = self.finishes_from if is_finish else self.judged_from
+        return slot.number >= since and slot.model_id == self.model_ids.get(slot.tier)
 
     def prices(self, slot: NewSlot) -> bool:
         """Return whether what a slot costs at the full price is what one costs today."""
@@ -88,6 +103,7 @@ class Era:
         """What queries call it."""
         return {
             "judged_from": self.judged_from,
+            "finishes_from": self.finishes_from,
             "priced_from": self.priced_from,
             "lite": self.model_ids.get(Tier.LITE, ""),
             "quality": self.model_ids.get(Tier.QUALITY, ""),
@@ -118,20 +134,34 @@ class Experience:
 
 
 def begin_era(
-    db: sqlite3.Connection, *, filters: str, prices: str, model_ids: Mapping[Tier, str]
+    db: sqlite3.Connection,
+    *,
+    filters: str,
+    finish_filters: str,
+    prices: str,
+    model_ids: Mapping[Tier, str],
 ) -> Era:
     """Return what counts in a run, and write down where another set of filters or prices begins.
 
     Args:
         db: Inside a transaction, before the run has a slot.
-        filters: What identifies today's filters; a change makes all earlier verdicts void.
+        filters: What identifies today's filters; a change makes all earlier verdicts on candidates
+            and drafts void.
+        finish_filters: The same of those that judge finishes.
         prices: What identifies today's prices; a change makes all earlier bills void.
         model_ids: The models of today.
     """
-    era = era_now(db, filters=filters, prices=prices, model_ids=model_ids)
+    era = era_now(
+        db,
+        filters=filters,
+        finish_filters=finish_filters,
+        prices=prices,
+        model_ids=model_ids,
+    )
     for key, identity, slot in (
-        (_JUDGED, filters, era.judged_from),
-        (_PRICED, prices, era.priced_from),
+        (JUDGED, filters, era.judged_from),
+        (FINISHES_JUDGED, finish_filters, era.finishes_from),
+        (PRICED, prices, era.priced_from),
     ):
         value = json.dumps({"identity": identity, "slot": slot})
         db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (key, value))
@@ -139,19 +169,26 @@ def begin_era(
 
 
 def era_now(
-    db: sqlite3.Connection, *, filters: str, prices: str, model_ids: Mapping[Tier, str]
+    db: sqlite3.Connection,
+    *,
+    filters: str,
+    finish_filters: str,
+    prices: str,
+    model_ids: Mapping[Tier, str],
 ) -> Era:
     """Return what would count in a run that begins now, and write nothing down.
 
     Args:
         db: A connection, reading is enough.
         filters: As `begin_era`.
+        finish_filters: As `begin_era`.
         prices: As `begin_era`.
         model_ids: As `begin_era`.
     """
     return Era(
-        judged_from=_since(db, _JUDGED, filters),
-        priced_from=_since(db, _PRICED, prices),
+        judged_from=_since(db, JUDGED, filters),
+        finishes_from=_since(db, FINISHES_JUDGED, finish_filters),
+        priced_from=_since(db, PRICED, prices),
         model_ids=model_ids,
     )
 
@@ -201,11 +238,29 @@ def changed_jobs(db: sqlite3.Connection, entries: Sequence[JobEntry]) -> list[in
     return numbers
 
 
+class _Note(BaseModel, strict=True):
+    """What has been the same since which slot."""
+
+    identity: str
+    slot: int = Field(ge=0, lt=2**63)
+
+
+def note_of(stored: str) -> tuple[str, int]:
+    """Return what has been the same since which slot, as `begin_era` wrote it down.
+
+    Raises:
+        ValueError: Somebody edited it, and it makes no sense.
+    """
+    note = _Note.model_validate_json(stored)
+    return note.identity, note.slot
+
+
 def _since(db: sqlite3.Connection, key: str, identity: str) -> int:
     """Return the slot since when something has been what it is now."""
     row = db.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     if row is not None:
-        known = json.loads(row[0])
-        if known["identity"] == identity:
-            return int(known["slot"])
+        with suppress(ValueError):  # then nobody knows, and it is another one
+            known, slot = note_of(row[0])
+            if known == identity:
+                return slot
     return int(db.execute("SELECT coalesce(max(number), 0) + 1 FROM slots").fetchone()[0])

@@ -68,11 +68,18 @@ class Pages:
         where: str = "true",
         values: tuple[object, ...] = (),
     ) -> Iterator[T]:
-        for row in self._pages(query, where, values):
-            with row_errors(self.root):
-                refuse_blobs(row, but=THUMBNAIL if query is CANDIDATES else None)
-                value = value_of(row)
-            yield value
+        but = THUMBNAIL if query is CANDIDATES else None
+        for page in self._chunks(query, where, values):
+            read: list[T] = []
+            try:
+                with row_errors(self.root):
+                    for row in page:
+                        refuse_blobs(row, but=but)
+                        read.append(value_of(row))
+            except CheckpointError:
+                yield from read
+                raise
+            yield from read
 
     def _pages(
         self, query: str, where: str = "true", values: tuple[object, ...] = ()

@@ -10,20 +10,23 @@ from typing import TYPE_CHECKING
 from nanobatch.checkpoint.batches import BATCH_JOBS, batch_job_of
 from nanobatch.checkpoint.export import export_images
 from nanobatch.checkpoint.inquiries import Inquiries
-from nanobatch.checkpoint.judged import JUDGED_SINCE, QUESTIONS, VERDICTS, figures_of
+from nanobatch.checkpoint.judged import NOTES, QUESTIONS, VERDICTS, figures_of, names_of, since
 from nanobatch.checkpoint.rows import (
     CANDIDATES,
     FAILURES,
     IMAGES,
+    KEPT,
     Row,
     candidate_of,
     failure_of,
     image_of,
+    kept_of,
     memos_of,
     refuse_blobs,
     spend_of,
 )
 from nanobatch.checkpoint.totals import ledger_totals
+from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.checkpoint.verify import verify
 from nanobatch.cost import CostModel
 from nanobatch.errors import CheckpointError
@@ -42,12 +45,13 @@ if TYPE_CHECKING:
         CandidateRecord,
         Failure,
         JobResult,
+        KeptCandidate,
         Spend,
         VerifyReport,
     )
     from nanobatch.cost import LedgerLine
 
-__all__ = ["CheckpointReader", "accepted_image", "spent_nano"]
+__all__ = ["CheckpointReader", "accepted_image", "kept_candidate", "spent_nano"]
 
 _SPENT = (
     "SELECT coalesce(sum(usd_nano), 0), coalesce(sum(unknown_nano), 0) + "
@@ -114,12 +118,16 @@ class CheckpointReader(Inquiries):
     def filters(self) -> tuple[FilterFigures, ...]:
         """Return what each filter was asked, rejected and charged, in the order they are asked.
 
-        It covers the slots begun since the list of filters was last changed.
+        It covers the slots begun since the list of filters was last changed, of finishes since the
+        list that judges finishes was.
         """
-        since, names = noted = self._rows(JUDGED_SINCE)[0]
-        verdicts, questions = self._rows(VERDICTS, (since,)), self._rows(QUESTIONS, (since,))
+        [noted] = self._rows(NOTES)
         with self._reading_rows():
-            for row in (noted, *verdicts, *questions):
+            refuse_blobs(noted)
+            slots, names = since(*noted[:-1]), names_of(noted[-1])
+        verdicts, questions = (self._rows(query, slots) for query in (VERDICTS, QUESTIONS))
+        with self._reading_rows():
+            for row in (*verdicts, *questions):
                 refuse_blobs(row)
             return figures_of(names, verdicts, questions)
 
@@ -151,23 +159,30 @@ class CheckpointReader(Inquiries):
             self.jobs,
             self._bodies,
             self.ledger,
+            self.filters,
         ):
             try:
                 deque(rows(), maxlen=0)  # read them all and keep none
             except CheckpointError as error:
                 yield str(error)
 
-    def export(self, path: str | Path) -> int:
+    def export(self, path: str | Path, *, spreadsheet_safe: bool = True) -> int:
         """Write a manifest of the accepted images and return how many there are.
 
         Args:
             path: A `.jsonl` or `.csv` file; replaced as a whole.
+            spreadsheet_safe: Whether texts in a CSV file that begin like a formula (`=`, `+`, `-`,
+                `@`) get an apostrophe in front, so that no spreadsheet computes what a prompt or
+                an id says. Turn it off for programs that need them exact, or write JSONL, which
+                always is.
 
         Raises:
             ConfigError: Another suffix.
             CheckpointError: The disk refused.
         """
-        return export_images(self.images(), Path(path), base=self.root)
+        return export_images(
+            self.images(), Path(path), base=self.root, spreadsheet_safe=spreadsheet_safe
+        )
 
     def _bodies(self) -> Iterator[Job]:
         query = "SELECT number, body FROM jobs WHERE number > ? AND {where} ORDER BY number LIMIT ?"
@@ -181,6 +196,13 @@ def accepted_image(db: sqlite3.Connection, files: ImageFiles, number: int) -> Ac
     """Return one accepted image by the number of its row."""
     query = IMAGES.replace("{where}", "i.number = ?")
     return image_of(db.execute(query, (0, number, 1)).fetchone(), files)
+
+
+def kept_candidate(db: sqlite3.Connection, files: ImageFiles, number: int) -> KeptCandidate:
+    """Return one candidate by the number of its row, with what judging it again needs."""
+    query = KEPT.replace("{where}", "c.number = ?")
+    with row_errors(files.root):
+        return kept_of(db.execute(query, (0, number, 1)).fetchone(), files)
 
 
 def spent_nano(db: sqlite3.Connection) -> tuple[int, int]:

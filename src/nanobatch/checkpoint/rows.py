@@ -178,9 +178,8 @@ def refuse_blobs(row: Row, *, but: int | None = None) -> None:
     Raises:
         TypeError: Another column does.
     """
-    for column, value in enumerate(row):
-        if isinstance(value, bytes) and column != but:
-            raise TypeError("it holds bytes where text or a number belongs")
+    if bytes in map(type, row if but is None else (*row[:but], *row[but + 1 :])):
+        raise TypeError("it holds bytes where text or a number belongs")
 
 
 def _plain(name: str) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from nanobatch.checkpoint import CheckpointReader, JobResult
+    from nanobatch.checkpoint import CheckpointReader, FilterFigures, JobResult
     from nanobatch.cost import LedgerLine
     from nanobatch.job import Job
 
@@ -45,6 +45,8 @@ class Standing:
     by_step: dict[Step, CostModel] = field(default_factory=dict[Step, CostModel])
     failures: Counter[str] = field(default_factory=Counter[str])
     """How often each kind of failure came."""
+    filters: tuple[FilterFigures, ...] = ()
+    """What each filter was asked, rejected and charged, in the order in which they are asked."""
 
     @classmethod
     def read(cls, out: Path, jobs: Sequence[Job]) -> Standing:
@@ -85,6 +87,7 @@ class Standing:
             cost=CostModel.from_ledger(lines),
             by_step=_by_step(lines),
             failures=Counter(failure.kind for failure in checkpoint.failures()),
+            filters=checkpoint.filters(),
         )
 
     @property

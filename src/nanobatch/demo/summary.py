@@ -11,9 +11,10 @@ from nanobatch.models import Tier
 from nanobatch.pipeline import Ended
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from decimal import Decimal
 
+    from nanobatch.checkpoint import FilterFigures
     from nanobatch.cost import CostModel, Estimate
     from nanobatch.demo.figures import Standing
 
@@ -54,6 +55,8 @@ def _parts(standing: Standing, ended: Ended) -> Iterator[str]:
     if standing.calls:
         yield _steps(standing)
         yield _one_tier(standing)
+    if any(one.asked for one in standing.filters):
+        yield _filters(standing.filters)
     if standing.failures:
         rows = [(kind, str(times)) for kind, times in standing.failures.most_common()]
         yield table(("Failures, all in the ledger", "times"), rows)
@@ -124,6 +127,20 @@ def _one_tier(standing: Standing) -> str:
             rows.append((name, usd(cost.total_usd(images)), f"= {each} x {images}"))
     header = (f"The same {counted(images, 'image')}", "USD", "")
     return f"{table(header, rows, left=frozenset({0, 2}))}\n{_dividing_line(standing)}".rstrip()
+
+
+def _filters(filters: Sequence[FilterFigures]) -> str:
+    rows = [
+        (
+            one.name,
+            f"{one.asked:,}",
+            f"{one.rejected:,}",
+            percent(one.reject_share) if one.asked else "-",
+            usd(one.usd + one.unknown_usd),
+        )
+        for one in filters
+    ]
+    return table(("Filters, as they are asked", "judged", "rejected", "share", "USD"), rows)
 
 
 def _dividing_line(standing: Standing) -> str:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import Candidate
 
-__all__ = ["TONES", "sample", "small_grey", "tone_histograms"]
+__all__ = ["TONES", "plain", "sample", "small_grey", "tone_histograms"]
 
 TONES: Final = 256
 
@@ -33,7 +33,7 @@ def sample(candidate: Candidate) -> Image:
     """
     picture = candidate.image
     size = _size(picture, _SAMPLE_PIXELS)
-    return _plain(
+    return plain(
         picture.resize(size, pillow.Resampling.NEAREST) if size != picture.size else picture
     )
 
@@ -46,9 +46,9 @@ def small_grey(candidate: Candidate) -> Image:
     picture = candidate.image
     size = _size(picture, _GREY_PIXELS)
     if picture.has_transparency_data:
-        small = _plain(picture).resize(size, pillow.Resampling.BOX, reducing_gap=1.0)
+        small = plain(picture).resize(size, pillow.Resampling.BOX, reducing_gap=1.0)
         return pillow.alpha_composite(pillow.new("RGBA", size, "white"), small).convert("L")
-    grey = _plain(picture).convert("L")
+    grey = plain(picture).convert("L")
     return grey.resize(size, pillow.Resampling.BOX, reducing_gap=1.0)  # whole steps are fast
 
 
@@ -77,8 +77,11 @@ def _size(picture: Image, pixels: int) -> tuple[int, int]:
     return (max(1, round(picture.width / shrink)), max(1, round(picture.height / shrink)))
 
 
-def _plain(picture: Image) -> Image:
-    """Return a picture of any mode in `L`, `RGB` or `RGBA`, 8 bits a channel."""
+def plain(picture: Image) -> Image:
+    """Return a picture of any mode in `L`, `RGB` or `RGBA`, 8 bits a channel; perhaps itself.
+
+    Pillow's own `convert` makes nearly all of a picture of 16 bits white.
+    """
     if picture.mode.startswith("I"):  # 16 bits a pixel
         # Scaled first: `convert` would clip everything above 255 to white.
         return picture.point(lambda tone: tone * (1 / 256)).convert("L")

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 import anyio.to_thread
-import pydantic_core
 
 from nanobatch.backend import JsonRequest
 from nanobatch.backend.foreign import as_object, plain_text
@@ -219,8 +218,9 @@ class GeminiJudge:
         is_small = longest <= self.max_side_px and len(candidate.image_bytes) <= _FEW_BYTES
         if is_small and candidate.mime_type in _SENT_AS_THEY_ARE:
             return candidate.image_bytes
-        is_see_through = candidate.image.has_transparency_data
-        small = candidate.image.convert("RGBA" if is_see_through else "RGB")
+        from nanobatch.filters.copies import plain  # noqa: PLC0415 - imports Pillow
+
+        small = plain(candidate.image).copy()
         small.thumbnail((self.max_side_px, self.max_side_px))
         file = io.BytesIO()
         small.save(file, "WEBP", quality=90)
@@ -233,8 +233,8 @@ class GeminiJudge:
             FilterError: It is not.
         """
         try:
-            raw: object = pydantic_core.from_json(reply.text)
-        except ValueError:
+            raw: object = json.loads(reply.text, object_pairs_hook=_said_once)
+        except (ValueError, RecursionError):
             raise self._unfit(reply, "is no JSON") from None
         fields = as_object(raw)
         scores = as_object(fields.get("scores"))
@@ -287,6 +287,18 @@ def _check_weights(weights: Mapping[str, float]) -> None:
                 f"GeminiJudge: the weight of {criterion!r} must be a finite number above 0, not "
                 f"{weight!r}."
             )
+
+
+def _said_once(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    """Return a JSON object; one that says a thing twice could be read either way.
+
+    Raises:
+        ValueError: It does.
+    """
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
+        raise ValueError("a key is there twice")
+    return fields
 
 
 def _is_score(value: object) -> bool:

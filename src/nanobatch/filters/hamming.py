@@ -17,6 +17,7 @@ MAX_DISTANCE: Final = 15
 _BANDS: Final = 4
 _BAND_BITS: Final = 16
 _NONE: Final = -1
+_EVERY_FOURTH: Final = 0x1111_1111_1111_1111
 
 
 class HashIndex:
@@ -58,16 +59,20 @@ class HashIndex:
 
     def places_of(self, wanted: int) -> Iterator[int]:
         """Yield the places of exactly this hash, the last one first."""
-        place = self._newest[0][_keys(wanted)[0]]
+        place = self._newest[0][_gathered(wanted & _EVERY_FOURTH)]
         while place != _NONE:
             if self._hashes[place] == wanted:
                 yield place
             place = self._older[0][place]
 
-    def nearest(self, wanted: int) -> tuple[int, int] | None:
+    def nearest(self, wanted: int, *, but: int = _NONE) -> tuple[int, int] | None:
         """Return place and distance of the nearest hash, of several the first; `None` if too far.
 
         It is exact: nothing within the distance is missed.
+
+        Args:
+            wanted: The hash to look for.
+            but: A place that does not count; -1 if all do.
         """
         hashes = self._hashes
         best, found = self._distance + 1, _NONE
@@ -76,7 +81,8 @@ class HashIndex:
                 place = newest[key ^ flip]
                 while place != _NONE:
                     differing = (hashes[place] ^ wanted).bit_count()
-                    if differing < best or (differing == best and place < found):
+                    is_nearer = differing < best or (differing == best and place < found)
+                    if is_nearer and place != but:
                         best, found = differing, place
                     place = older[place]
         return None if found == _NONE else (found, best)
@@ -91,7 +97,7 @@ def _flips(most: int) -> Iterator[int]:
 
 def _keys(wanted: int) -> tuple[int, ...]:
     """Return the bands of a hash: bits 0, 4, 8, ...; 1, 5, 9, ...; and so on."""
-    return tuple(_gathered(wanted >> band & 0x1111_1111_1111_1111) for band in range(_BANDS))
+    return tuple([_gathered(wanted >> band & _EVERY_FOURTH) for band in range(_BANDS)])
 
 
 def _gathered(spread: int) -> int:

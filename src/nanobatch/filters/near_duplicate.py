@@ -39,6 +39,13 @@ class _Accepted:
             self._job_ids.append(image.job_id)
             self._numbers.append(image.number)
 
+    def nearest(self, wanted: int, *, but: tuple[str, int] | None) -> tuple[int, int] | None:
+        """Return place and distance of the nearest image other than `but`; `None` if too far."""
+        near = self.index.nearest(wanted)
+        if near is not None and self.at(near[0]) == but:
+            return self.index.nearest(wanted, but=near[0])
+        return near
+
     def at(self, place: int) -> tuple[str, int]:
         """Return job id and number of an image."""
         return self._job_ids[place], self._numbers[place]
@@ -54,10 +61,10 @@ class NearDuplicate:
     differ in about 32. The hash sees neither colour nor fine detail. What it misses: crops,
     rotated and mirrored copies, the same subject drawn again.
 
-    Of two near-duplicates in flight exactly one is accepted. A candidate that waits for its
-    `best_of` group is compared again when the group is decided. Only a draft that is delivered in
-    place of a rejected finish (`finish_fallback`) is not, and nothing is when this filter stands
-    inside a combination.
+    Of two near-duplicates in flight exactly one is accepted. A candidate that has waited, for its
+    `best_of` group or for a finish that failed (`finish_fallback`), is compared once more before
+    it is accepted, also where this filter stands inside a combination. The finish of an image that
+    a person chose is not compared with that image: it is meant to look like it.
 
     Use one object for one checkpoint: whatever it was told of, it compares with. It takes about
     100 bytes an accepted image. Among a million a look-up takes less than a millisecond for a
@@ -93,11 +100,15 @@ class NearDuplicate:
         Raises:
             BrokenImageError: The pixels cannot be decoded.
         """
-        return self.again(perceptual_hash(candidate.image).to_bytes(_MEMO_BYTES, "big"))
+        memo = perceptual_hash(candidate.image).to_bytes(_MEMO_BYTES, "big")
+        return self._compared(memo, but=candidate.finishes)
 
     def again(self, memo: bytes, /) -> Verdict:
         """Return the verdict on a picture by its hash: images may have been accepted since."""
-        near = self._accepted.index.nearest(int.from_bytes(memo, "big"))
+        return self._compared(memo)
+
+    def _compared(self, memo: bytes, *, but: tuple[str, int] | None = None) -> Verdict:
+        near = self._accepted.nearest(int.from_bytes(memo, "big"), but=but)
         if near is None:
             return Verdict(accepted=True, memo=memo)
         place, differing = near

@@ -39,6 +39,7 @@ __all__ = [
     "asks_model",
     "checked",
     "combines",
+    "compares_again",
     "fingerprint",
     "is_async",
     "name_of",
@@ -82,6 +83,10 @@ class RemembersAccepted(Protocol):
 
     Such filters run last, one candidate at a time, and the lock is kept until the verdict is
     durable: between `__call__` and `seen` no other candidate is judged.
+
+    A candidate that passed may wait, for others of its job (`best_of`) or for its finish, while
+    other images are accepted. So before it is accepted such a filter is asked once more, inside a
+    combination too; the other parts of the combination are not, what they said still holds.
     """
 
     def seen(self, image: AcceptedImage, memo: bytes, /) -> None:
@@ -99,8 +104,7 @@ class RemembersAccepted(Protocol):
 class ComparesAgain(RemembersAccepted, Protocol):
     """A filter that remembers and can say from its memo alone whether an image still passes.
 
-    A candidate that passed may wait for others of its job (`best_of`) while images of other jobs
-    are accepted. Before it is accepted, such a filter is asked once more.
+    It is then asked so where a candidate has waited, and no picture is decoded for it.
     """
 
     def again(self, memo: bytes, /) -> Verdict:
@@ -160,7 +164,8 @@ def checked(value: object) -> AnyFilter:
     """Return `value` if it can be used as a filter.
 
     Raises:
-        ConfigError: It is not callable, or a filter class where an instance is needed.
+        ConfigError: It is not callable, a filter class where an instance is needed, or it would
+            learn of accepted images in a coroutine that nobody awaits.
     """
     if isinstance(value, type):
         raise ConfigError(
@@ -170,6 +175,12 @@ def checked(value: object) -> AnyFilter:
         raise ConfigError(
             f"A filter is a callable that takes a candidate; got {type(value).__name__}."
         )
+    for method in ("seen", "again"):
+        if inspect.iscoroutinefunction(getattr(value, method, None)):
+            raise ConfigError(
+                f"{name_of(cast('AnyFilter', value))}: `{method}` must be a plain method, not "
+                "`async def`: it runs in a worker thread."
+            )
     return cast("AnyFilter", value)
 
 
@@ -225,6 +236,12 @@ def remembers(filter: AnyFilter) -> bool:  # noqa: A002 - the word of this libra
     `isinstance` only looks for the attribute, and `self.seen = set()` is a natural thing to write.
     """
     return any(callable(getattr(one, "seen", None)) for one in parts_of(filter))
+
+
+def compares_again(filter: AnyFilter) -> Callable[[bytes], object] | None:  # noqa: A002 - the word of this library
+    """Return how a filter compares from its memo alone; `None` if it cannot."""
+    again = getattr(filter, "again", None)
+    return cast("Callable[[bytes], object]", again) if callable(again) else None
 
 
 def worst_case_usd(filter: AnyFilter) -> Decimal:  # noqa: A002 - the word of this library

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint import InHand
@@ -16,19 +17,30 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import CheckpointReader
     from nanobatch.job import Job
 
-__all__ = ["jobs_to_finish"]
+__all__ = ["Chosen", "jobs_to_finish"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """An accepted image that a person chose."""
+
+    name: tuple[str, int]
+    """Its job's id and its number."""
+
+    draft: InHand
+    """The image, as the draft of its finish."""
 
 
 def jobs_to_finish(
     checkpoint: CheckpointReader, images: Iterable[AcceptedImage]
-) -> tuple[list[Job], dict[str, InHand]]:
+) -> tuple[list[Job], dict[str, Chosen]]:
     """Return one job for each image, and the image as the draft it has, by job id.
 
     Raises:
         ConfigError: An image is not from this checkpoint.
     """
     jobs: list[Job] = []
-    chosen: dict[str, InHand] = {}
+    chosen: dict[str, Chosen] = {}
     for image in images:
         job = checkpoint.job(image.job_id)
         if job is None or not image.path.is_relative_to(checkpoint.root):
@@ -45,7 +57,7 @@ def jobs_to_finish(
             }
         )
         jobs.append(finish)
-        chosen[finish.id] = InHand(
+        draft = InHand(
             candidate=0,  # it is accepted, so it is never accepted again as a draft
             slot=image.slot,
             stage=Stage.DRAFT,
@@ -54,4 +66,5 @@ def jobs_to_finish(
             score=image.score,
             is_picked=True,
         )
+        chosen[finish.id] = Chosen(name=(image.job_id, image.number), draft=draft)
     return jobs, chosen

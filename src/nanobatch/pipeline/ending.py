@@ -12,11 +12,14 @@ from nanobatch.checkpoint.changes import NewFailure
 from nanobatch.cost import Stage
 from nanobatch.errors import BadRequestError, FilterError, ModelGoneError
 from nanobatch.pipeline.control import Ended
-from nanobatch.pipeline.judging import FilterFailed
+from nanobatch.pipeline.judging import FilterFailed, Judgement
 from nanobatch.pipeline.outcome import SlotVerdict
+from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.pipeline.progress import MAX_UNSAFE_SLOTS, MAX_VOID_SLOTS
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from nanobatch.candidate import AcceptedImage
     from nanobatch.checkpoint import InHand
     from nanobatch.checkpoint.lessons import Era
@@ -117,11 +120,14 @@ class SlotEnder:
             await self._keeper.end_slot(row.number, state)
             job.picks.insert(0, draft)
         elif self._finish_fallback and not job.has_one_finish:
-            with anyio.CancelScope(shield=True):
-                async with self._judge.memory:
-                    image, memos = await self._keeper.fall_back(job, draft, failed=row.number)
-                    await self.remember(job, image, memos)
-            job.delivered += 1
+            is_accepted = await self.accept_waiting(
+                job,
+                draft,
+                lambda memos: self._keeper.fall_back(job, draft, memos, failed=row.number),
+                is_fallback=True,
+            )
+            if not is_accepted:
+                await self._keeper.end_slot(row.number, state)
         else:
             await self._keeper.end_slot(row.number, state, spent=draft)
         if job.has_one_finish and is_billed and row.stage is Stage.FINISH:
@@ -154,11 +160,54 @@ class SlotEnder:
         job.held_reason = f"{error} The image waits in staging and is judged by the next run."
         self._land(slot, is_billed=False, is_held=True)
 
-    async def hold_pick(self, job: JobProgress, best: InHand, error: FilterFailed) -> None:
-        """Leave a candidate in hand that a filter could not compare once more."""
-        await self._filter_failed(job, error, slot=best.slot, model_id="")
-        job.held[best.stage] += 1
-        job.held_reason = f"{error} The image waits in staging and is compared by the next run."
+    async def accept_waiting(
+        self,
+        job: JobProgress,
+        kept: InHand,
+        accept: Callable[[str | None], Awaitable[AcceptedImage]],
+        *,
+        is_fallback: bool = False,
+    ) -> bool:
+        """Accept a candidate that has waited, if the filters that remember still let it pass.
+
+        Meanwhile other images were accepted. One that does not pass any more is rejected; one that
+        a filter could not judge is left in hand for the next run.
+
+        Args:
+            job: Its job.
+            kept: The candidate.
+            accept: Makes it durable, with what filters want to remember of it, if that changed.
+            is_fallback: Whether it is a draft in place of its finish. Left in hand it counts as a
+                finish, so that it is not finished a second time in this run.
+
+        Raises:
+            RunStopped: The run ends first.
+        """
+        plan = self._plan
+        remembering = asked_once_more(plan.filters, plan.finish_filters, is_fallback=is_fallback)
+        with self._control.in_flight():
+            async with self._judge.memory:
+                judgement = Judgement()
+                try:
+                    if remembering:
+                        candidate, judgement = await self._keeper.waiting(job, kept)
+                        await self._judge.go_on(
+                            judgement, candidate, remembering, job_number=job.taken.number
+                        )
+                except FilterFailed as error:
+                    await self._filter_failed(job, error, slot=kept.slot, model_id="")
+                    job.held[Stage.FINISH if is_fallback else kept.stage] += 1
+                    job.held_reason = f"{error} The image waits in staging for the next run."
+                    return False
+                with anyio.CancelScope(shield=True):  # what is accepted is told to everybody
+                    if not judgement.accepted:
+                        await self._keeper.reject_waiting(job, kept, judgement)
+                        job.taken.passed[kept.stage] = job.taken.passed.get(kept.stage, 0) - 1
+                        return False
+                    image = await accept(judgement.memos_json if remembering else None)
+                    await self.remember(job, image, judgement.memos)
+                job.delivered += 1
+                return True
 
     async def _filter_failed(
         self, job: JobProgress, error: FilterFailed, *, slot: int, model_id: str

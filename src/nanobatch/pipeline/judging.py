@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from functools import partial
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import anyio
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.purse import Purse
 
 __all__ = ["FilterFailed", "Judge", "Judgement"]
+
+RECALL_IMAGES = 500
+"""Images of earlier runs that a filter is told of at a time: a page of the database."""
 
 _log = logging.getLogger("nanobatch")
 
@@ -91,16 +95,6 @@ class Judge:
         """
         await self._panel.remember(filters, image, memos)
 
-    async def compare_again(
-        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
-    ) -> tuple[str, Verdict] | None:
-        """Return the first filter by which a candidate that has passed does not pass any more.
-
-        Raises:
-            FilterFailed: As `remember`.
-        """
-        return await self._panel.compare_again(filters, memos)
-
     async def recall(
         self, filters: Sequence[AnyFilter], checkpoint: CheckpointReader, *, after: int
     ) -> None:
@@ -115,12 +109,14 @@ class Judge:
             FilterError: One of them raised.
         """
         if any(remembers(one) for one in filters):
-            for image, memos in checkpoint.images_with_memos(after=after):
+            images = checkpoint.images_with_memos(after=after)
+            while page := list(islice(images, RECALL_IMAGES)):
                 try:
-                    await self.remember(filters, image, memos)
+                    await self._panel.remember_all(filters, page)
                 except FilterFailed as error:
+                    name = error.image.path.name if error.image else "?"
                     raise FilterError(
-                        f"{error} It was told of the accepted image {image.path.name}.",
+                        f"{error} It was told of the accepted image {name}.",
                         filter_name=error.filter_name,
                     ) from error
 

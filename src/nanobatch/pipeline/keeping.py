@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nanobatch.candidate import Candidate
 from nanobatch.checkpoint import CandidateState, InHand, SlotState
 from nanobatch.checkpoint.changes import (
     NewFailure,
@@ -14,11 +15,12 @@ from nanobatch.checkpoint.changes import (
     fail,
     judge,
     move_on,
+    note_memos,
     set_slot,
     usd_of_candidate,
 )
-from nanobatch.checkpoint.reading import accepted_image
-from nanobatch.checkpoint.rows import memos_of
+from nanobatch.checkpoint.reading import accepted_image, kept_candidate
+from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.models import Tier
 from nanobatch.pipeline.events import (
     CandidatePassed,
@@ -26,6 +28,7 @@ from nanobatch.pipeline.events import (
     FailureRecorded,
     ImageAccepted,
 )
+from nanobatch.pipeline.judging import Judgement
 from nanobatch.pipeline.thumbnail import thumbnail_of_candidate, thumbnail_of_file
 
 if TYPE_CHECKING:
@@ -33,11 +36,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from nanobatch.candidate import AcceptedImage, Candidate
+    from nanobatch.candidate import AcceptedImage
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.seal import Seal
     from nanobatch.pipeline.events import Event
-    from nanobatch.pipeline.judging import Judgement
     from nanobatch.pipeline.options import KeepRejected
     from nanobatch.pipeline.progress import JobProgress
     from nanobatch.pipeline.settling import Staged
@@ -112,7 +114,7 @@ class Keeper:
         """Write down that a candidate passed and waits in `staging/`."""
 
         def change(db: sqlite3.Connection) -> None:
-            self._passed(db, staged.row.number, judgement, file=staged.row.file)
+            self._passed(db, staged, judgement, memos=judgement.waiting_json)
             set_slot(db, candidate.slot, SlotState.PASSED)
 
         await self._store.commit(change)
@@ -132,28 +134,45 @@ class Keeper:
             staged.row.number,
             f"staging/{staged.row.file}",
             staged.row.sha256,
-            lambda db: self._passed(db, staged.row.number, judgement, file=staged.row.file),
+            lambda db: self._passed(db, staged, judgement, memos=judgement.memos_json),
             seal=staged.seal,
         )
 
     async def accept_in_hand(
-        self, job: JobProgress, best: InHand, unpicked: Sequence[InHand] = ()
-    ) -> tuple[AcceptedImage, dict[str, bytes]]:
-        """Accept the best of a group; also give what the filters want to remember of it."""
+        self, job: JobProgress, best: InHand, memos: str | None, unpicked: Sequence[InHand] = ()
+    ) -> AcceptedImage:
+        """Accept the best of a group, with what the filters want to remember of it."""
 
         def change(db: sqlite3.Connection) -> None:
             for other in unpicked:
                 move_on(db, other.slot, SlotState.UNPICKED)
 
-        return await self._accept_kept(job, best, change)
+        return await self._accept_kept(job, best, memos, change)
 
-    async def memos_of(self, kept: InHand) -> dict[str, bytes]:
-        """Return what the filters wanted to remember of a candidate in hand."""
-        return await self._store.commit(lambda db: _memos(db, kept.candidate))
+    async def waiting(self, job: JobProgress, kept: InHand) -> tuple[Candidate, Judgement]:
+        """Return a candidate that waits, read from its file, and what filters said of it."""
+        store = self._store
+        row = await store.commit(lambda db: kept_candidate(db, store.files, kept.candidate))
+        content = await anyio.to_thread.run_sync(
+            lambda: store.files.read(kept.file, sha256=kept.sha256)
+        )
+        record = row.record
+        candidate = Candidate(
+            job=job.judged_as(kept.stage),
+            image_bytes=content,
+            mime_type=record.mime_type,
+            sha256=record.sha256,
+            width_px=record.width_px,
+            height_px=record.height_px,
+            model_id=record.model_id,
+            tier=record.tier,
+            slot=record.slot,
+            usage=row.usage,
+        )
+        with row_errors(store.files.root):
+            return candidate, Judgement.again(row.memos, score=kept.score)
 
-    async def reject_in_hand(
-        self, job: JobProgress, kept: InHand, *, filter_name: str, reason: str
-    ) -> None:
+    async def reject_waiting(self, job: JobProgress, kept: InHand, judgement: Judgement) -> None:
         """Write down that a candidate which had passed does not pass any more."""
         files = self._store.files
         name = kept.file.rpartition("/")[2]
@@ -172,8 +191,8 @@ class Keeper:
                 db,
                 candidate=kept.candidate,
                 state=CandidateState.REJECTED,
-                filter_name=filter_name,
-                reason=reason,
+                filter_name=judgement.filter_name,
+                reason=judgement.reason,
                 score=kept.score,
                 thumbnail=thumbnail,
                 file=name if is_kept else None,
@@ -189,17 +208,17 @@ class Keeper:
                 job_id=job.job.id,
                 slot=kept.slot,
                 tier=Tier(tier),
-                filter_name=filter_name,
-                reason=reason,
+                filter_name=judgement.filter_name,
+                reason=judgement.reason,
             )
         )
 
     async def fall_back(
-        self, job: JobProgress, draft: InHand, *, failed: int
-    ) -> tuple[AcceptedImage, dict[str, bytes]]:
+        self, job: JobProgress, draft: InHand, memos: str | None, *, failed: int
+    ) -> AcceptedImage:
         """Accept a draft in place of its finish, whose slot has failed."""
         return await self._accept_kept(
-            job, draft, lambda db: set_slot(db, failed, SlotState.REJECTED)
+            job, draft, memos, lambda db: set_slot(db, failed, SlotState.REJECTED)
         )
 
     async def end_slot(self, slot: int, state: SlotState, *, spent: InHand | None = None) -> None:
@@ -236,16 +255,18 @@ class Keeper:
         )
 
     async def _accept_kept(
-        self, job: JobProgress, kept: InHand, change_before: Callable[[sqlite3.Connection], None]
-    ) -> tuple[AcceptedImage, dict[str, bytes]]:
-        memos: dict[str, bytes] = {}
-
+        self,
+        job: JobProgress,
+        kept: InHand,
+        memos: str | None,
+        change_before: Callable[[sqlite3.Connection], None],
+    ) -> AcceptedImage:
         def change(db: sqlite3.Connection) -> None:
             change_before(db)
-            memos.update(_memos(db, kept.candidate))
+            if memos is not None:
+                note_memos(db, kept.candidate, memos)
 
-        image = await self._accept(job, kept.candidate, kept.file, kept.sha256, change)
-        return image, memos
+        return await self._accept(job, kept.candidate, kept.file, kept.sha256, change)
 
     async def _accept(
         self,
@@ -279,17 +300,14 @@ class Keeper:
         return image
 
     @staticmethod
-    def _passed(db: sqlite3.Connection, number: int, judgement: Judgement, *, file: str) -> None:
+    def _passed(
+        db: sqlite3.Connection, staged: Staged, judgement: Judgement, *, memos: str
+    ) -> None:
         judge(
             db,
-            candidate=number,
+            candidate=staged.row.number,
             state=CandidateState.PASSED,
             score=judgement.score,
-            memos=judgement.memos_json,
-            file=file,
+            memos=memos,
+            file=staged.row.file,
         )
-
-
-def _memos(db: sqlite3.Connection, candidate: int) -> dict[str, bytes]:
-    query = "SELECT memos FROM candidates WHERE number = ?"
-    return memos_of(db.execute(query, (candidate,)).fetchone()[0])

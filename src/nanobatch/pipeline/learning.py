@@ -70,6 +70,7 @@ async def learn_from_earlier_runs(router: Router, plan: Plan, store: Store) -> L
         era = begin_era(
             db,
             filters=plan.filters_key(),
+            finish_filters=plan.filters_key(of_finishes=True),
             prices=plan.prices_key(),
             model_ids=plan.model_ids,
         )
@@ -89,7 +90,10 @@ async def learn_from_earlier_runs(router: Router, plan: Plan, store: Store) -> L
 def era_of(plan: Plan, checkpoint: CheckpointReader) -> Era:
     """Return which slots of a checkpoint would say something in a run that begins now."""
     return checkpoint.era(
-        filters=plan.filters_key(), prices=plan.prices_key(), model_ids=plan.model_ids
+        filters=plan.filters_key(),
+        finish_filters=plan.filters_key(of_finishes=True),
+        prices=plan.prices_key(),
+        model_ids=plan.model_ids,
     )
 
 

@@ -7,13 +7,11 @@ from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from nanobatch.backend import Reply
-from nanobatch.cost import Stage
 
 if TYPE_CHECKING:
     from nanobatch.checkpoint import InHand, Leftover
     from nanobatch.checkpoint.changes import NewSlot
     from nanobatch.errors import ProviderError
-    from nanobatch.job import Job
     from nanobatch.pipeline.progress import JobProgress
 
 __all__ = ["Arrival", "SlotOutcome", "SlotVerdict", "WalkedSlot"]
@@ -50,15 +48,6 @@ class WalkedSlot:
     """What is being finished; `None` for candidates and drafts."""
     by_batch: bool = False
     """Whether a batch job drew it, at the batch price."""
-
-    @property
-    def judged_as(self) -> Job:
-        """The job as filters see it: a draft is judged by the shape that Lite can draw."""
-        job = self.job.job
-        if self.row.stage is not Stage.DRAFT:
-            return job
-        size, aspect_ratio = self.job.plan.draft_shape(job)
-        return job.model_copy(update={"size": size, "aspect_ratio": aspect_ratio})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ import inspect
 import json
 import math
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,14 +18,17 @@ from typing import TYPE_CHECKING, Protocol, cast
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from anyio import from_thread
 
 from nanobatch.backend.foreign import plain_text
+from nanobatch.candidate import Verdict
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_of, is_checked
 from nanobatch.filters.protocol import (
     as_verdict,
     asks_model,
     combines,
+    compares_again,
     is_async,
     name_of,
     parts_of,
@@ -34,10 +38,10 @@ from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Mapping, Sequence
 
     from nanobatch.backend import JsonRequest, Reply
-    from nanobatch.candidate import AcceptedImage, Candidate, Verdict
+    from nanobatch.candidate import AcceptedImage, Candidate
     from nanobatch.filters import AnyFilter, RemembersAccepted
     from nanobatch.filters.protocol import Ask, AskModel
     from nanobatch.models import Model
@@ -53,6 +57,8 @@ class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
 
     def __init__(self, filter_name: str, message: str) -> None:
         self.filter_name = filter_name
+        self.image: AcceptedImage | None = None
+        """The accepted image it was told of, if it was."""
         super().__init__(message)
 
 
@@ -69,11 +75,44 @@ class Judgement:
     """The last score a filter gave."""
     memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
     """What filters want to remember of it if it is accepted, by filter name."""
+    answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
+    """What parts of combinations said that remember nothing, by their place: they are not asked
+    again, and not paid again, when a candidate that waited is compared once more."""
+    is_again: bool = False
+    """Whether memos and answers are those of an earlier judgement, so that they may be used."""
 
     @property
     def memos_json(self) -> str:
-        """The memos as they are stored."""
+        """The memos as they are stored of an accepted image."""
         return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
+
+    @property
+    def waiting_json(self) -> str:
+        """The memos as they are stored of a candidate that waits, with the answers."""
+        answers = {f"{_ANSWER}{place}": _as_memo(said) for place, said in self.answers.items()}
+        return json.dumps({name: memo.hex() for name, memo in (self.memos | answers).items()})
+
+    @classmethod
+    def again(cls, stored: Mapping[str, bytes], *, score: float | None = None) -> Judgement:
+        """Return what was known of a candidate that waited, to go on with.
+
+        Args:
+            stored: What `waiting_json` was read as.
+            score: The score it has.
+
+        Raises:
+            ValueError: Somebody edited it, and it makes no sense.
+        """
+        return cls(
+            score=score,
+            memos={name: memo for name, memo in stored.items() if not name.startswith(_ANSWER)},
+            answers={
+                name.removeprefix(_ANSWER): _as_answer(memo)
+                for name, memo in stored.items()
+                if name.startswith(_ANSWER)
+            },
+            is_again=True,
+        )
 
 
 class _Begin(Protocol):
@@ -127,49 +166,50 @@ class Panel:
         Raises:
             FilterFailed: One of them raised or exceeded its deadline.
         """
-        parts = {id(part): part for one in filters for part in parts_of(one) if remembers(part)}
-        for one in parts.values():
-            name = name_of(one)
-            seen = cast("RemembersAccepted", one).seen
-            memo = memos.get(name, b"")
-            try:
-                with self._deadline(name) as begin:
-                    await run_in_daemon(
-                        partial(seen, image, memo), limiter=self._threads, on_start=begin
-                    )
-            except FilterFailed:
-                raise
-            except Exception as error:
-                raise FilterFailed(name, _sentence(name, error)) from error
+        await self.remember_all(filters, [(image, memos)])
 
-    async def compare_again(
-        self, filters: Sequence[AnyFilter], memos: dict[str, bytes]
-    ) -> tuple[str, Verdict] | None:
-        """Return the first filter by which a candidate that has passed does not pass any more.
+    async def remember_all(
+        self, filters: Sequence[AnyFilter], told: Sequence[tuple[AcceptedImage, dict[str, bytes]]]
+    ) -> None:
+        """Tell the filters that remember of many images, each filter in one call of a thread.
 
-        Only filters in the list itself are asked, and only those that can say so from a memo.
+        A thread for each image would take ten times as long as most filters do. The deadline is
+        still that of one image.
 
         Raises:
-            FilterFailed: One of them raised or exceeded its deadline.
+            FilterFailed: One of them raised or exceeded its deadline; `image` is the one it was
+                told of.
         """
-        for one in filters:
-            name = name_of(one)
-            again = getattr(one, "again", None)
-            if not callable(again) or name not in memos:
-                continue
-            try:
-                with self._deadline(name) as begin:
-                    result = await run_in_daemon(
-                        partial(again, memos[name]), limiter=self._threads, on_start=begin
-                    )
-                verdict = as_verdict(result, filter_name=name)
-            except FilterFailed:
-                raise
-            except Exception as error:
-                raise FilterFailed(name, _sentence(name, error)) from error
-            if not verdict.accepted:
-                return name, verdict
-        return None
+        parts = {id(part): part for one in filters for part in parts_of(one) if remembers(part)}
+        for one in parts.values():
+            await self._tell(cast("RemembersAccepted", one), told, name=name_of(one))
+
+    async def _tell(
+        self,
+        one: RemembersAccepted,
+        told: Sequence[tuple[AcceptedImage, dict[str, bytes]]],
+        *,
+        name: str,
+    ) -> None:
+        at, token = _Place(), anyio.lowlevel.current_token()
+        try:
+            with self._deadline(name) as begin:
+                tell = partial(
+                    at.tell_each,
+                    one,
+                    told,
+                    name=name,
+                    every_seconds=self._timeout_seconds / 4,
+                    on_progress=lambda: from_thread.run_sync(begin, token=token),
+                )
+                await run_in_daemon(tell, limiter=self._threads, on_start=begin)
+        except FilterFailed as error:
+            error.image = told[at.number][0]
+            raise
+        except Exception as error:
+            failed = FilterFailed(name, _sentence(name, error))
+            failed.image = told[at.number][0]
+            raise failed from error
 
     async def answer(
         self, one: AnyFilter, candidate: Candidate, *, ask_model: AskModel | None = None
@@ -249,19 +289,42 @@ class Panel:
         return verdict.accepted
 
     async def _verdict(
-        self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
+        self,
+        judgement: Judgement,
+        one: AnyFilter,
+        candidate: Candidate,
+        *,
+        ask: Ask,
+        place: str = "",
     ) -> Verdict:
-        """Return what a filter says, or what one says that is made of others."""
+        """Return what a filter says, or what one says that is made of others.
+
+        Args:
+            judgement: Where memos go, and where those of an earlier judgement are.
+            one: The filter.
+            candidate: What it judges.
+            ask: How a filter is asked that is not made of others.
+            place: Where it stands in a combination that remembers; empty outside of one.
+        """
         name = name_of(one)
         combination = combines(one)
+        if judgement.is_again and place in judgement.answers:
+            return judgement.answers[place]
         try:
             if combination is not None:
                 # A part's failure comes out of here as it is, under the name of the part.
                 verdict = await combination.combine(
-                    candidate, lambda part, _: self._verdict(judgement, part, candidate, ask=ask)
+                    candidate,
+                    lambda part, _: self._verdict(
+                        judgement, part, candidate, ask=ask, place=_place_of(part, one, place)
+                    ),
                 )
                 return as_verdict(verdict, filter_name=name)
-            verdict = await ask(one, candidate)
+            again = compares_again(one) if judgement.is_again else None
+            if again is not None and name in judgement.memos:
+                verdict = await self._compare(name, partial(again, judgement.memos[name]))
+            else:
+                verdict = await ask(one, candidate)
         except (BrokenImageError, FilterFailed, RunStopped, CheckpointError):
             raise
         except anyio.get_cancelled_exc_class() as error:
@@ -273,7 +336,62 @@ class Panel:
             candidate.forget_changes()
         if verdict.memo:
             judgement.memos[name] = verdict.memo
+        if place and not remembers(one):
+            judgement.answers[place] = verdict
         return verdict
+
+    async def _compare(self, name: str, again: Callable[[], object]) -> Verdict:
+        with self._deadline(name) as begin:
+            result = await run_in_daemon(again, limiter=self._threads, on_start=begin)
+        return as_verdict(result, filter_name=name)
+
+
+class _Place:
+    """How far a filter has come with the images it is told of."""
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def tell_each(
+        self,
+        one: RemembersAccepted,
+        told: Sequence[tuple[AcceptedImage, dict[str, bytes]]],
+        *,
+        name: str,
+        every_seconds: float,
+        on_progress: Callable[[], object],
+    ) -> None:
+        """Tell one filter of all of them, and now and then that it goes on; runs in a thread."""
+        seen = one.seen
+        said = time.monotonic()
+        for self.number, (image, memos) in enumerate(told):
+            seen(image, memos.get(name, b""))
+            if time.monotonic() - said > every_seconds:
+                on_progress()
+                said = time.monotonic()
+
+
+_ANSWER = "answer of "
+
+
+def _place_of(part: AnyFilter, whole: AnyFilter, place: str) -> str:
+    """Return where a part stands; empty if what it says need not be known again."""
+    combination = combines(whole)
+    if combination is None or not (place or remembers(whole)):
+        return ""
+    nth = next((n for n, one in enumerate(combination.parts) if one is part), "?")
+    return f"{place or name_of(whole)}/{nth}"
+
+
+def _as_memo(said: Verdict) -> bytes:
+    return json.dumps([said.accepted, said.reason, said.score]).encode()
+
+
+def _as_answer(memo: bytes) -> Verdict:
+    accepted, reason, score = json.loads(memo)
+    return as_verdict(
+        Verdict(accepted=accepted, reason=reason, score=score), filter_name="of an earlier run"
+    )
 
 
 def _sentence(name: str, error: BaseException) -> str:

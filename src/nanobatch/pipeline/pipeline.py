@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import math
 import warnings
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import anyio
 
 from nanobatch import filters as built_in
-from nanobatch.checkpoint import Checkpoint, InHand
+from nanobatch.checkpoint import Checkpoint
 from nanobatch.checkpoint.schema import DATABASE
 from nanobatch.cost.exact import read_count
 from nanobatch.cost.model import MAX_IMAGES
@@ -21,11 +20,18 @@ from nanobatch.filters.protocol import checked
 from nanobatch.job import Job, Route
 from nanobatch.models import ModelRegistry, Tier
 from nanobatch.pipeline.calibration import Calibration, calibration_of
-from nanobatch.pipeline.chosen import jobs_to_finish
+from nanobatch.pipeline.chosen import Chosen, jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
-from nanobatch.pipeline.listening import Progress, careful, ignore
+from nanobatch.pipeline.listening import (
+    Progress,
+    Room,
+    UnreadEvents,
+    careful,
+    ignore,
+    no_wait,
+)
 from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan, priors_of
@@ -194,33 +200,34 @@ class TwoTierPipeline:
             async for event in events: ...
         ```
 
-        Leaving the block early ends the run as a cancellation does: what is in flight is saved.
+        Read the events as they come: while a thousand are unread, the run begins nothing new. What
+        is in flight is saved meanwhile as ever, and the run goes on once they are read. Leaving
+        the block early ends the run as a cancellation does: what is in flight is saved.
 
         Raises:
             Exception: As `run`.
         """
-        send, receive = anyio.create_memory_object_stream["Event"](math.inf)
+        events = UnreadEvents()
         error: Exception | None = None
-
-        def tell(event: Event) -> None:
-            with suppress(anyio.BrokenResourceError):  # nobody listens any more
-                send.send_nowait(event)
 
         async def produce() -> None:
             nonlocal error
-            with send:
-                try:
-                    tell(RunEnded(result=await self._run(_of(jobs), Control(), tell)))
-                except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
-                    error = raised
+            try:
+                result = await self._run(_of(jobs), Control(), events.tell, room=events.room)
+                events.tell(RunEnded(result=result))
+            except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
+                error = raised
+            finally:
+                events.end()
 
         async with anyio.create_task_group() as group:
             group.start_soon(produce)
             try:
-                with receive:
-                    yield receive
+                yield events
             except Exception as raised:  # noqa: BLE001 - raised below, not inside a group
                 error = raised
+            finally:
+                events.close()
             group.cancel_scope.cancel()
         if error is not None:
             raise error
@@ -327,6 +334,7 @@ class TwoTierPipeline:
         progress: Progress,
         *,
         quota: SlotQuota | None = None,
+        room: Room = no_wait,
     ) -> RunResult:
         """Open what was handed over unopened, run, and close it again."""
         options = self._options
@@ -348,11 +356,12 @@ class TwoTierPipeline:
                 chosen=chosen,
                 told=self._told,
                 quota=quota,
+                room=room,
             )
             return await run.work(jobs)
 
 
-_Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, InHand]]]"
+_Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, Chosen]]]"
 """Gives the jobs of a run, and the drafts a person chose for them, once the checkpoint is open."""
 
 

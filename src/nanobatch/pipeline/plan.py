@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nanobatch.backend import ImageRequest
 from nanobatch.cost import Stage
 from nanobatch.errors import JobError, PriceUnknownError
-from nanobatch.filters.protocol import fingerprint, name_of, remembers
+from nanobatch.filters.protocol import combines, fingerprint, name_of, remembers
 from nanobatch.job import Route
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.money import nano_of_usd
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from nanobatch.models import Model, ModelRegistry
     from nanobatch.policy import Router, Tally
 
-__all__ = ["Draw", "Plan", "priors_of"]
+__all__ = ["Draw", "Plan", "asked_once_more", "priors_of"]
 
 FINISH_INSTRUCTION = (
     "Finish the first image: keep its composition, subject, colours and light exactly, and render "
@@ -189,9 +189,10 @@ class Plan:
         filters = self.finish_filters if of_finishes else self.filters
         return [name_of(one) for one in sorted(filters, key=remembers)]
 
-    def filters_key(self) -> str:
-        """Return what makes verdicts on candidates void when it changes."""
-        return _hash([fingerprint(one) for one in self.filters])
+    def filters_key(self, *, of_finishes: bool = False) -> str:
+        """Return what makes verdicts on candidates, or on finishes, void when it changes."""
+        filters = self.finish_filters if of_finishes else self.filters
+        return _hash([fingerprint(one) for one in filters])
 
     def prices_key(self) -> str:
         """Return what makes bills void when it changes: the price of each kind of token today."""
@@ -233,6 +234,25 @@ class Plan:
             for tier in _tiers_of(self.route(job))
             if tier in self.models and self.models[tier].makes(job.size, job.aspect_ratio)
         )
+
+
+def asked_once_more(
+    filters: Sequence[AnyFilter], finish_filters: Sequence[AnyFilter], *, is_fallback: bool
+) -> list[AnyFilter]:
+    """Return the filters to ask once more about a candidate that has waited: those that remember.
+
+    Args:
+        filters: What it has passed.
+        finish_filters: What a finish has to pass.
+        is_fallback: Whether it is a draft in place of its finish. What compares finishes with what
+            was accepted then compares it too, unless it is a combination, which may ask for what
+            only a finish has.
+    """
+    asked = [one for one in filters if remembers(one)]
+    if is_fallback:
+        alone = [one for one in finish_filters if combines(one) is None and remembers(one)]
+        asked += [one for one in alone if all(one is not other for other in asked)]
+    return asked
 
 
 def priors_of(models: dict[Tier, Model], registry: ModelRegistry) -> dict[Tier, Prior]:

@@ -88,8 +88,8 @@ class JobProgress:
     """Whether it waits for a slot that the run may not begin."""
     lacks_room: bool = False
     """Whether it waits until another slot may be ordered."""
-    has_one_finish: bool = False
-    """Whether a rejected finish ends it: a person chose the draft, so no other is drawn."""
+    finishes: tuple[str, int] | None = None
+    """Job id and number of the accepted image that a person chose to have finished."""
 
     def __post_init__(self) -> None:
         """Sort what earlier runs left."""
@@ -122,6 +122,11 @@ class JobProgress:
     def is_finish(self) -> bool:
         """Whether its drafts are finished on the quality tier."""
         return self.plan.route(self.job) is Route.FINISH
+
+    @property
+    def has_one_finish(self) -> bool:
+        """Whether a rejected finish ends it: a person chose the draft, so no other is drawn."""
+        return self.finishes is not None
 
     @property
     def is_idle(self) -> bool:
@@ -231,6 +236,14 @@ class JobProgress:
             self.quota.give_back()
         if is_passed:
             self.taken.passed[stage] = self.taken.passed.get(stage, 0) + 1
+
+    def judged_as(self, stage: Stage) -> Job:
+        """Return the job as filters see it: a draft is judged by the shape that Lite can draw."""
+        job = self.job
+        if stage is not Stage.DRAFT:
+            return job
+        size, aspect_ratio = self.plan.draft_shape(job)
+        return job.model_copy(update={"size": size, "aspect_ratio": aspect_ratio})
 
     def take_number(self) -> int:
         """Return the number of the job's next accepted image."""

@@ -27,6 +27,7 @@ from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.learning import learn_from_earlier_runs
+from nanobatch.pipeline.listening import no_wait
 from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.quota import SlotQuota
@@ -40,11 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from nanobatch.checkpoint import Checkpoint, InHand, TakenJob
+    from nanobatch.checkpoint import Checkpoint, TakenJob
     from nanobatch.job import Job
+    from nanobatch.pipeline.chosen import Chosen
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.learning import Learning
+    from nanobatch.pipeline.listening import Room
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
@@ -65,9 +68,10 @@ class Run:
         *,
         control: Control,
         emit: Callable[[Event], object],
-        chosen: dict[str, InHand] | None = None,
+        chosen: dict[str, Chosen] | None = None,
         told: dict[Path, int] | None = None,
         quota: SlotQuota | None = None,
+        room: Room = no_wait,
     ) -> None:
         """Prepare a run.
 
@@ -76,9 +80,10 @@ class Run:
             checkpoint: Where everything goes.
             control: Ends the run from outside.
             emit: Hears of everything that happened.
-            chosen: Drafts that a person chose to finish, by job id.
+            chosen: Images that a person chose to finish, by job id.
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
             quota: How many slots it may begin; any number if not given.
+            room: Waits until whoever listens has room for more events.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -95,6 +100,7 @@ class Run:
         self._quota = quota or SlotQuota()
         self._is_calibrating = quota is not None
         self._mail: Mail | None = None
+        self._room = room
         self.router = Router(options.plan.priors)
         """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
@@ -250,7 +256,12 @@ class Run:
 
     async def _worker(self, board: Board, walker: SlotWalker) -> None:
         try:
-            while (step := await board.next()) is not None:
+            while True:
+                with self._control.waiting():
+                    await self._room()
+                step = await board.next()
+                if step is None:
+                    break
                 await walker.walk(step)
         except RunStopped:
             pass
@@ -270,6 +281,7 @@ class Run:
 
     async def _start(self, jobs: list[Job], learning: Learning) -> list[JobProgress]:
         """Write jobs down as this run's and return those that have something left to do."""
+        await self._room()
         entries: list[JobEntry] = []
         references: list[tuple[bytes, ...]] = []
         for job in jobs:
@@ -317,9 +329,9 @@ class Run:
             self._mail.wait_for(progress)
         chosen = self._chosen.get(taken.job.id)
         if chosen is not None:
-            progress.has_one_finish = True
+            progress.finishes = chosen.name
             if not progress.leftovers:
-                progress.picks = [chosen]
+                progress.picks = [chosen.draft]
         return progress
 
     async def _conclude(self, job: JobProgress, closing: Closing) -> None:

@@ -256,7 +256,7 @@ class SlotWalker:
     ) -> SlotOutcome:
         row = slot.row
         candidate = Candidate(
-            job=slot.judged_as,
+            job=slot.job.judged_as(row.stage),
             image_bytes=staged.image,
             mime_type=staged.row.mime_type,
             sha256=staged.row.sha256,
@@ -266,6 +266,7 @@ class SlotWalker:
             tier=row.tier,
             slot=row.number,
             usage=usage,
+            finishes=slot.job.finishes,
         )
         if staged.seal is not None:
             remember_fault(candidate, staged.fault)
@@ -317,33 +318,16 @@ class SlotWalker:
 
     async def _accept_pick(self, step: PickStep) -> None:
         job = step.job
-        with anyio.CancelScope(shield=True):
-            async with self._judge.memory:
-                if await self._still_passes(step):
-                    image, memos = await self._keeper.accept_in_hand(job, step.best, step.unpicked)
-                    await self._ender.remember(job, image, memos)
-                    job.delivered += 1
-        job.picking -= 1
-
-    async def _still_passes(self, step: PickStep) -> bool:
-        """Return whether the best of a group passes the filters that remember once more.
-
-        While it waited, images of other jobs were accepted.
-        """
-        job, best = step.job, step.best
         try:
-            memos = await self._keeper.memos_of(best)
-            refused = await self._judge.compare_again(self._plan.filters, memos)
-        except FilterFailed as error:
-            await self._ender.hold_pick(job, best, error)
-        else:
-            if refused is None:
-                return True
-            name, verdict = refused
-            await self._keeper.reject_in_hand(job, best, filter_name=name, reason=verdict.reason)
-            job.taken.passed[best.stage] = job.taken.passed.get(best.stage, 0) - 1
-        job.groups[:0] = step.unpicked  # they wait for another one
-        return False
+            is_accepted = await self._ender.accept_waiting(
+                job,
+                step.best,
+                lambda memos: self._keeper.accept_in_hand(job, step.best, memos, step.unpicked),
+            )
+            if not is_accepted:
+                job.groups[:0] = step.unpicked  # they wait for another one
+        finally:
+            job.picking -= 1
 
     async def _judge_leftovers(self, step: JudgeStep) -> None:
         """Judge what an earlier run has paid for."""

@@ -45,7 +45,9 @@ def thumbnail_of_file(content: bytes) -> bytes | None:
 
 
 def _small(image: Image) -> bytes:
-    picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    from nanobatch.filters.copies import plain  # noqa: PLC0415 - imports Pillow
+
+    picture = plain(image).copy()
     picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
     file = io.BytesIO()
     picture.save(file, "WEBP", quality=_QUALITY)

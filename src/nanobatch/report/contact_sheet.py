@@ -67,10 +67,12 @@ def _thumbnail(image: ReplayedCandidate, side_px: int) -> Image:
     """Return the image, small; grey if its file is gone by now."""
     from PIL import Image, ImageOps  # noqa: PLC0415 - heavy: imported when used
 
+    from nanobatch.filters.copies import plain  # noqa: PLC0415 - as above
+
     try:
         with Image.open(image.path or "", formats=_FORMATS) as opened:
             opened.draft("RGB", (side_px, side_px))
-            small = ImageOps.contain(opened.convert("RGBA"), (side_px, side_px))
+            small = ImageOps.contain(plain(opened).convert("RGBA"), (side_px, side_px))
     except Exception:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error, ...
         return Image.new("RGB", (side_px, side_px), "#b0b0b0")
     below = Image.new("RGBA", small.size, "white")

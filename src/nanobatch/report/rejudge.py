@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
@@ -16,8 +15,10 @@ from nanobatch.errors import ConfigError, FilterError
 from nanobatch.filters.protocol import name_of, remembers
 from nanobatch.pipeline.ending import MAX_FILTER_FAILURES
 from nanobatch.pipeline.panel import FILTER_THREADS, FilterFailed, Judgement, Panel
+from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.report.judged import BROKEN, ReplayedCandidate, Unjudged, has_passed, read_image
 from nanobatch.report.rules import SlotImages, draft_stands, keeps_verdict
+from nanobatch.report.turns import Turn, in_order, turns_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,9 +33,6 @@ if TYPE_CHECKING:
     from nanobatch.models import ModelRegistry
 
 __all__ = ["Rejudging"]
-
-_Turn: TypeAlias = "tuple[float, int, bool]"
-"""Ledger line, number of the image, and whether filters are told of it, after they were asked."""
 
 
 class Rejudging:
@@ -72,9 +70,11 @@ class Rejudging:
         ]
         self._spares: list[int] = []
         self._slot_of: dict[int, int] = {}
-        self._turns: list[_Turn] = []
+        self._turns: list[Turn] = []
         self._numbers: dict[str, int] = {}
-        self._memos: dict[int, dict[str, bytes]] = {}
+        self._names: dict[int, tuple[str, int]] = {}
+        """Job id and number of the image that a slot yielded."""
+        self._judged: dict[int, Judgement] = {}
         self._failures = 0
         self._error: Exception | None = None
 
@@ -88,8 +88,12 @@ class Rejudging:
         """
         await self._judge_all(self._first_images())
         if self._remembering:
-            for _, number, is_told in sorted(self._turns):
-                await (self._tell(number) if is_told else self._ask_in_turn(number))
+            for _, number, is_told in in_order(self._turns, self.slots.values()):
+                if is_told:
+                    await self._ask_once_more(number)
+                    await self._tell(number)
+                else:
+                    await self._ask_in_turn(number)
         else:
             await self._judge_spares()
 
@@ -144,9 +148,11 @@ class Rejudging:
             unjudged=None,
         )
         slot.images.append(image)
+        if kept.image_number is not None:
+            self._names[slot.number] = (slot.job_id, kept.image_number)
         self._slot_of[image.number] = slot.number
         if self._remembering:
-            self._turns += _turns(kept, slot, image, is_accepted=is_accepted)
+            self._turns += turns_of(kept, slot, image, is_accepted=is_accepted)
             numbers = self._numbers
             numbers[slot.job_id] = max(numbers.get(slot.job_id, 0), kept.image_number or 0)
         return image
@@ -227,8 +233,8 @@ class Rejudging:
         if self._error is not None:
             raise self._error
         self._failures = 0
-        if judgement.memos:
-            self._memos[number] = judgement.memos
+        if judgement.memos or judgement.answers:
+            self._judged[number] = judgement
         self._put(
             replace(
                 self._image(number),
@@ -249,15 +255,29 @@ class Rejudging:
             image = self._image(number)
         filters = [one for one in self._filters[image.stage] if remembers(one)]
         if filters and image.unjudged is None and image.passes_after:
-            so_far = Judgement(score=image.score_after, memos=self._memos.get(number, {}))
+            so_far = self._judged.pop(number, Judgement(score=image.score_after))
             await self._judge_by(filters, self._reader.kept_candidate(number), so_far)
         slot = self.slots[image.slot]
         if not (image.passed_before or slot.competes or image.stage is Stage.DRAFT):
             await self._tell(number)
 
+    async def _ask_once_more(self, number: int) -> None:
+        """Let the filters that remember compare an image that has waited, as a run does."""
+        image = self._image(number)
+        is_draft = image.stage is Stage.DRAFT
+        if not (is_draft or self.slots[image.slot].competes):
+            return
+        filters = asked_once_more(
+            self._filters[image.stage], self._filters[Stage.FINISH], is_fallback=is_draft
+        )
+        if filters and image.unjudged is None and image.passes_after:
+            so_far = self._judged.pop(number, Judgement(score=image.score_after))
+            so_far.is_again = True
+            await self._judge_by(filters, self._reader.kept_candidate(number), so_far)
+
     async def _tell(self, number: int) -> None:
         """Tell the filters that remember of an image, if it would be accepted."""
-        image, memos = self._image(number), self._memos.pop(number, {})
+        image, judged = self._image(number), self._judged.pop(number, Judgement())
         slot = self.slots[image.slot]
         is_first = slot.yields(keeps_verdict) is image
         if not (is_first and draft_stands(self.slots, slot.number, slot.parent, keeps_verdict)):
@@ -283,7 +303,7 @@ class Rejudging:
             slot=record.slot,
         )
         try:
-            told = kept.memos if image.unjudged else memos
+            told = kept.memos if image.unjudged else judged.memos
             await self._panel.remember(self._remembering, accepted, told)
         except FilterFailed as failed:
             raise FilterError(
@@ -316,7 +336,13 @@ class Rejudging:
             tier=record.tier,
             slot=record.slot,
             usage=kept.usage,
+            finishes=self._finished_by(kept),
         )
+
+    def _finished_by(self, kept: KeptCandidate) -> tuple[str, int] | None:
+        """Return the image that a person chose to have finished so; `None` for all others."""
+        name = self._names.get(kept.parent or 0)
+        return name if name is not None and name[0] != kept.record.job_id else None
 
     def _judged_as(self, kept: KeptCandidate) -> Job:
         """Return the job as filters see it: a draft is judged by the shape its model can draw."""
@@ -366,21 +392,3 @@ class Rejudging:
     def _put(self, image: ReplayedCandidate) -> None:
         images = self.slots[image.slot].images
         images[[one.number for one in images].index(image.number)] = image
-
-
-def _turns(
-    kept: KeptCandidate, slot: SlotImages, image: ReplayedCandidate, *, is_accepted: bool
-) -> Iterator[_Turn]:
-    """Yield when filters that remember are asked about an image, and when they are told of it.
-
-    What was accepted keeps its place in the order of acceptance, what passed and waited comes when
-    it arrived, and everything else at the end. So the same filters come to the same verdicts, if
-    all they do with what they remember is to reject.
-    """
-    accepted_at = kept.accepted_line or kept.settled_line
-    if not is_accepted:
-        yield (kept.settled_line if image.passed_before else math.inf, image.number, False)
-        return
-    waited = slot.competes or slot.stage is Stage.DRAFT
-    yield (kept.settled_line if waited else accepted_at, image.number, False)
-    yield (accepted_at, image.number, True)

@@ -68,7 +68,8 @@ async def replay(
       where the same images pass with the same scores, the choice of the run stands.
     - What passed in the run and was not needed takes no part, unless its job now lacks images.
     - Filters that remember are asked in the order of acceptance and told of what is accepted;
-      what was rejected before comes last. Hand over fresh ones.
+      what was rejected before comes last. What had to wait is put before them once more, as in a
+      run. Hand over fresh ones.
 
     ```python
     outcome = await replay("runs/wallpapers", filters=[filters.MinBytes(60_000)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from nanobatch.checkpoint.audit import audit, lines_lost
 from nanobatch.checkpoint.changes import next_number, now_micros
 from nanobatch.checkpoint.files import sha256_of
+from nanobatch.checkpoint.judged import edited_notes, forget_notes
 from nanobatch.checkpoint.repair.derive import derive, follow_candidates, name_plainly, suffix_of
 from nanobatch.checkpoint.repair.orphans import adopt_orphans, lost_call
 from nanobatch.checkpoint.rows import CALL_MONEY
@@ -37,6 +38,7 @@ def reconcile(db: sqlite3.Connection, files: ImageFiles, *, is_salvaged: bool = 
         is_salvaged: Whether rows of any table may be missing, not only those somebody removed.
     """
     before = [] if is_salvaged else list(audit(db))
+    forget_notes(db, edited_notes(db))
     done = adopt_orphans(db, files) + few(name_plainly(db))
     missing, known = lines_lost(db)
     if not (before or done or missing != known or is_salvaged):
