@@ -176,6 +176,8 @@ async def test_a_checkpoint_of_layout_1_is_brought_up_to_date_by_the_next_run(
     with closing(sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)) as db:
         db.execute("DROP TABLE batch_calls")
         db.execute("DROP TABLE batches")
+        db.execute("DROP INDEX ledger_by_slot")
+        db.execute("CREATE INDEX ledger_by_slot ON ledger (slot)")
         db.execute("PRAGMA user_version = 1")
 
     with pytest.raises(CheckpointError, match="open it once for a run"):
