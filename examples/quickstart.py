@@ -20,7 +20,7 @@ async def main(folder: Path) -> None:
     jobs = [Job(id=theme, prompt=f"Wallpaper of {theme}, soft light", want=3) for theme in THEMES]
     async with Simulator(seed=7, accept_rate=0.7) as simulator:
         pipeline = TwoTierPipeline(
-            Gemini(api_key="simulated", base_url=simulator.base_url),
+            Gemini(api_key="simulated", base_url=simulator.base_url),  # the real API: Gemini()
             checkpoint=folder,
             budget=Budget(usd="5.00"),
         )
