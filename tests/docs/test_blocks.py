@@ -1,0 +1,146 @@
+"""Every block of code on a page runs, from the top of the page to its end."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import json
+import re
+import shlex
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from nanobatch import ModelRegistry
+from tests.docs.pages import ROOT, Block, blocks, pages
+
+PAGES = pages()
+GIVEN = {
+    "how-to/resume-and-inspect": "result",
+    "how-to/the-article-flow": "jobs pipeline registry",
+}
+"""What a page takes from the reader's own program; every other page stands for itself."""
+
+OWN_TEST = {
+    "explanation/intervals": "tests/cost/test_page.py",
+    "how-to/tune-a-threshold": "tests/report/test_tuning_page.py",
+    "how-to/what-if": "tests/report/test_what_if_page.py",
+}
+"""Pages whose blocks are run by a test that also compares what they print."""
+
+NOT_RUN = {
+    "pip install": "installs from the package index; CI runs the commands of the README",
+    "python3.11 -m venv": "as above",
+}
+"""Commands that are not run here, by what they contain, and why."""
+
+EXIT_CODES = {
+    "nanobatch verify runs/wallpapers": 1,  # the page is about a checkpoint with a fault
+    "nanobatch verify --repair runs/wallpapers": 1,  # a file that is gone stays a finding
+}
+"""Commands that do not end with 0, by their end, and how they do end."""
+
+PROGRAM = """
+from nanobatch import Budget, Gemini, Job, ModelRegistry, TwoTierPipeline
+
+jobs = [Job(id=f"fox-{n}", prompt=f"A fox, view {n}") for n in range(60)]
+registry = ModelRegistry.builtin()
+pipeline = TwoTierPipeline(Gemini(), checkpoint="runs/own", budget=Budget.unlimited())
+result = pipeline.run_sync(jobs[:5])
+"""
+"""The reader's own program."""
+
+OUTPUT = {"text", ""}
+"""Languages of blocks that nobody runs: what a program prints, formulas."""
+
+
+@pytest.mark.parametrize("name", sorted(PAGES.keys() - OWN_TEST.keys()))
+def test_every_block_of_a_page_runs(name: str, desk: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    if name in GIVEN:
+        own: dict[str, Any] = {}
+        exec(PROGRAM, own)  # noqa: S102 - ours
+        names |= {given: own[given] for given in GIVEN[name].split()}
+    if name == "how-to/repair-a-checkpoint":
+        next((desk / "runs" / "wallpapers" / "images").iterdir()).unlink()
+    found = blocks(PAGES[name])
+    read_config(found, desk / "nanobatch.toml")
+
+    for block in found:
+        run(block, names, page=PAGES[name])
+
+
+@pytest.mark.parametrize(("page", "test"), OWN_TEST.items())
+def test_a_page_that_has_a_test_of_its_own_is_named_in_it(page: str, test: str) -> None:
+    assert f"{Path(page).name}.md" in (ROOT / test).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("name", "given"), GIVEN.items())
+def test_a_page_uses_what_it_takes_from_the_reader(name: str, given: str) -> None:
+    code = "\n".join(one.text for one in blocks(PAGES[name]) if one.language == "python")
+    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
+
+    assert set(given.split()) <= used
+
+
+def read_config(found: list[Block], file: Path) -> None:
+    """Put the TOML of a page into the reader's file, and see that a registry can be made of it."""
+    text = "\n".join(block.text for block in found if block.language == "toml")
+    if text:
+        file.write_text(text, encoding="utf-8")
+        ModelRegistry.load(file)
+
+
+def run(block: Block, names: dict[str, Any], *, page: Path) -> None:
+    """Run one block, by its language."""
+    if block.language == "python":
+        run_python(block, names, page=page)
+    elif block.language == "console":
+        for line in block.text.splitlines():
+            if line.startswith("$ ") or page.name == "README.md":
+                run_command(line.removeprefix("$ "))
+    elif block.language == "json":
+        json.loads(block.text)
+    else:
+        is_directive = block.language.startswith("{")  # Sphinx runs or includes it
+        assert is_directive or block.language in {*OUTPUT, "toml"}, f"{page}:{block.line}"
+
+
+def run_python(block: Block, names: dict[str, Any], *, page: Path) -> None:
+    """Run a block as a notebook runs a cell: `await` may stand at the top."""
+    source = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the page
+    code = compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    if not code.co_flags & inspect.CO_COROUTINE:
+        exec(code, names)  # noqa: S102 - our own page
+        return
+
+    async def cell() -> None:
+        await eval(code, names)  # noqa: S307 - our own page
+
+    anyio.run(cell)
+
+
+def run_command(command: str) -> None:
+    """Run a line of a console block in the folder of the page."""
+    if any(part in command for part in NOT_RUN):
+        return
+    [expected] = {code for end, code in EXIT_CODES.items() if command.endswith(end)} or {0}
+    finished = subprocess.run(  # noqa: S602 - our own page, in a shell as the reader's
+        command, shell=True, capture_output=True, text=True, check=False, timeout=100
+    )
+    assert finished.returncode == expected, f"{command}\n{finished.stdout}\n{finished.stderr}"
+
+
+def test_commands_that_are_not_run_still_stand_somewhere() -> None:
+    commands = "\n".join(
+        block.text
+        for page in PAGES.values()
+        for block in blocks(page)
+        if block.language == "console"
+    )
+
+    assert all(part in commands for part in [*NOT_RUN, *EXIT_CODES])
+    assert all(shlex.split(line) for line in re.findall(r"^\$ (.*)$", commands, re.MULTILINE))
