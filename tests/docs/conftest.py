@@ -39,7 +39,7 @@ def batch(gemini: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a finished batch of 24 prompts; each page gets a copy."""
     folder = tmp_path_factory.mktemp("batch") / "wallpapers"
     jobs = [
-        Job(id=f"{tag}-of-old-{n}", prompt=f"{tag}, view {n}", want=2, tag=tag)
+        Job(id=f"{tag}-{200 + n}", prompt=f"{tag}, view {n}", want=2, tag=tag)
         for tag in ("aurora", "dunes")
         for n in range(12)
     ]

@@ -8,6 +8,8 @@ import json
 import re
 import shlex
 import subprocess
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,8 @@ OWN_TEST = {
 NOT_RUN = {
     "pip install": "installs from the package index; CI runs the commands of the README",
     "python3.11 -m venv": "as above",
+    "uvicorn": "serves until it is stopped; tests/test_web_service.py does just that",
+    "curl": "as above",
 }
 """Commands that are not run here, by what they contain, and why."""
 
@@ -65,12 +69,15 @@ def test_every_block_of_a_page_runs(name: str, desk: Path) -> None:
         exec(PROGRAM, own)  # noqa: S102 - ours
         names |= {given: own[given] for given in GIVEN[name].split()}
     if name == "how-to/repair-a-checkpoint":
-        next((desk / "runs" / "wallpapers" / "images").iterdir()).unlink()
+        next((desk / "runs" / "wallpapers" / "images").glob("aurora-*")).unlink()
     found = blocks(PAGES[name])
     read_config(found, desk / "nanobatch.toml")
 
+    printed = ""
     for block in found:
-        run(block, names, page=PAGES[name])
+        if block.language == "text" and printed:
+            assert_shown(block.text, printed)
+        printed = run(block, names, page=PAGES[name])
 
 
 @pytest.mark.parametrize(("page", "test"), OWN_TEST.items())
@@ -94,44 +101,68 @@ def read_config(found: list[Block], file: Path) -> None:
         ModelRegistry.load(file)
 
 
-def run(block: Block, names: dict[str, Any], *, page: Path) -> None:
-    """Run one block, by its language."""
+def run(block: Block, names: dict[str, Any], *, page: Path) -> str:
+    """Run one block, by its language; return what it printed."""
     if block.language == "python":
-        run_python(block, names, page=page)
-    elif block.language == "console":
-        for line in block.text.splitlines():
-            if line.startswith("$ ") or page.name == "README.md":
-                run_command(line.removeprefix("$ "))
-    elif block.language == "json":
+        return run_python(block, names, page=page)
+    if block.language == "console":
+        return run_commands(block.text)
+    if block.language == "json":
         json.loads(block.text)
-    else:
-        is_directive = block.language.startswith("{")  # Sphinx runs or includes it
-        assert is_directive or block.language in {*OUTPUT, "toml"}, f"{page}:{block.line}"
+    is_directive = block.language.startswith("{")  # Sphinx runs or includes it
+    assert is_directive or block.language in {*OUTPUT, "json", "toml"}, f"{page}:{block.line}"
+    return ""
 
 
-def run_python(block: Block, names: dict[str, Any], *, page: Path) -> None:
+def run_python(block: Block, names: dict[str, Any], *, page: Path) -> str:
     """Run a block as a notebook runs a cell: `await` may stand at the top."""
     source = "\n" * (block.line - 1) + block.text  # so that a traceback names the line of the page
     code = compile(source, str(page), "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    if not code.co_flags & inspect.CO_COROUTINE:
-        exec(code, names)  # noqa: S102 - our own page
-        return
 
     async def cell() -> None:
         await eval(code, names)  # noqa: S307 - our own page
 
-    anyio.run(cell)
+    with redirect_stdout(StringIO()) as printed:
+        if code.co_flags & inspect.CO_COROUTINE:
+            anyio.run(cell)
+        else:
+            exec(code, names)  # noqa: S102 - our own page
+    return printed.getvalue()
 
 
-def run_command(command: str) -> None:
-    """Run a line of a console block in the folder of the page."""
-    if any(part in command for part in NOT_RUN):
-        return
+def run_commands(text: str) -> str:
+    """Run the commands of a block; what it shows below one has to be what that one printed.
+
+    A block without a prompt has one command a line and shows nothing.
+    """
+    prompted = (
+        text if text.startswith("$ ") else "".join(f"$ {line}\n" for line in text.splitlines())
+    )
+    printed = ""
+    for part in re.split(r"^\$ ", prompted, flags=re.MULTILINE)[1:]:
+        command, _, shown = part.partition("\n")
+        if any(known in command for known in NOT_RUN):
+            continue
+        printed = run_command(command)
+        assert_shown(shown, printed)
+    return printed
+
+
+def run_command(command: str) -> str:
+    """Run a command in the folder of the page; return what it printed."""
     [expected] = {code for end, code in EXIT_CODES.items() if command.endswith(end)} or {0}
     finished = subprocess.run(  # noqa: S602 - our own page, in a shell as the reader's
         command, shell=True, capture_output=True, text=True, check=False, timeout=100
     )
     assert finished.returncode == expected, f"{command}\n{finished.stdout}\n{finished.stderr}"
+    return finished.stdout
+
+
+def assert_shown(shown: str, printed: str) -> None:
+    """Compare what a page shows with what was printed, whatever the figures are."""
+    lines = {re.sub(r"[\d.,]+", "0", line.strip()) for line in printed.splitlines()}
+    for line in shown.splitlines():
+        assert re.sub(r"[\d.,]+", "0", line.strip()) in {*lines, ""}, f"{line}\n---\n{printed}"
 
 
 def test_commands_that_are_not_run_still_stand_somewhere() -> None:
