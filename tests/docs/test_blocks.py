@@ -38,6 +38,8 @@ NOT_RUN = {
     "python3.11 -m venv": "as above",
     "uvicorn": "serves until it is stopped; tests/test_web_service.py does just that",
     "curl": "as above",
+    "nanobatch simulate": "serves until it is stopped; tests/simulator/test_command.py does so",
+    "my_script.py": "the reader's; every block of these pages runs with these two variables",
 }
 """Commands that are not run here, by what they contain, and why."""
 
