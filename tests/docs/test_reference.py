@@ -96,6 +96,22 @@ def test_what_a_function_raises_is_in_its_docstring() -> None:
     assert unsaid == []
 
 
+def test_code_in_a_docstring_is_python_that_uses_names_of_ours() -> None:
+    fences = [
+        (name, textwrap.dedent(code))
+        for name, _, says in functions()
+        for code in re.findall(r"```python\n(.*?)```", says, re.DOTALL)
+    ]
+
+    assert len(fences) >= 4
+    # `Sharp` is the filter of an author who reads `check_filter`.
+    for name, code in fences:
+        tree = compile(code, name, "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT | ast.PyCF_ONLY_AST)
+        called = (node.func for node in ast.walk(tree) if isinstance(node, ast.Call))
+        classes = {one.id for one in called if isinstance(one, ast.Name) and one.id[0].isupper()}
+        assert classes <= {"Sharp"} | {dotted.rpartition(".")[2] for dotted in PUBLIC}, name
+
+
 def test_every_number_says_what_it_counts() -> None:
     unsaid = [
         f"{name}.{field.name}"
