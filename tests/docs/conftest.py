@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
     from nanobatch.simulator import Answer, Call
 
+CONFIG = """
+[rates.lite]
+accept = 0.70
+regenerate = 0.08
+slots = 50
+measured_on = 2026-11-23
+"""
+"""The reader's config; a page that shows one replaces it."""
+
 
 @pytest.fixture(scope="session")
 def gemini() -> Iterator[Simulator]:
@@ -59,6 +68,7 @@ def desk(gemini: Simulator, batch: Path, tmp_path: Path, monkeypatch: pytest.Mon
     shutil.copytree(batch, tmp_path / "runs" / "wallpapers")
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / ".venv").symlink_to(sys.prefix)
+    (tmp_path / "nanobatch.toml").write_text(CONFIG)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GEMINI_API_KEY", "simulated")
     monkeypatch.setenv("GOOGLE_GEMINI_BASE_URL", gemini.base_url)
