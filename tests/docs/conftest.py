@@ -26,6 +26,12 @@ accept = 0.70
 regenerate = 0.08
 slots = 50
 measured_on = 2026-11-23
+
+[rates.quality]
+accept = 0.90
+regenerate = 0.02
+slots = 25
+measured_on = 2026-11-23
 """
 """The reader's config; a page that shows one replaces it."""
 
