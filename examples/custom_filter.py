@@ -46,7 +46,7 @@ async def main(folder: Path) -> None:
     job = Job(id="canyon", prompt="A canyon at dusk", want=3, best_of=2, aspect_ratio="16:9")
     async with Simulator(seed=7, accept_rate=0.7) as simulator:
         pipeline = TwoTierPipeline(
-            Gemini(api_key="simulated", base_url=simulator.base_url),
+            Gemini(api_key="simulated", base_url=simulator.base_url),  # the real API: Gemini()
             filters=[*filters.default(), is_landscape, CalmBrightness()],
             checkpoint=folder,
             budget=Budget(usd="5.00"),

@@ -1,4 +1,4 @@
-"""A first batch: twelve wallpapers from a local Gemini, without a key and without a bill.
+"""A first batch: twenty wallpapers from a local Gemini, without a key and without a bill.
 
 Run it with `python examples/quickstart.py [out-folder]`.
 """
@@ -16,11 +16,11 @@ THEMES = ("aurora over a fjord", "dunes at sunrise", "rain on a neon street", "a
 
 
 async def main(folder: Path) -> None:
-    """Make three images of every theme and say what they cost."""
-    jobs = [Job(id=theme, prompt=f"Wallpaper of {theme}, soft light", want=3) for theme in THEMES]
+    """Make five images of every theme and say what they cost."""
+    jobs = [Job(id=theme, prompt=f"Wallpaper of {theme}, soft light", want=5) for theme in THEMES]
     async with Simulator(seed=7, accept_rate=0.7) as simulator:
         pipeline = TwoTierPipeline(
-            Gemini(api_key="simulated", base_url=simulator.base_url),
+            Gemini(api_key="simulated", base_url=simulator.base_url),  # the real API: Gemini()
             checkpoint=folder,
             budget=Budget(usd="5.00"),
         )

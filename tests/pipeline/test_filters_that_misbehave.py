@@ -198,6 +198,7 @@ async def of_nine(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
         yield run
 
 
+@pytest.mark.at_once("results of a batch job come in any order")
 async def test_a_filter_is_told_of_earlier_images_in_order_and_in_one_thread(
     of_nine: Callable[..., Any],
 ) -> None:
@@ -224,6 +225,7 @@ async def test_the_deadline_is_of_one_image_and_not_of_all_it_is_told_of(
     assert len(slow.told) == 10
 
 
+@pytest.mark.at_once("results of a batch job come in any order")
 @pytest.mark.parametrize("at", [0, 4])
 async def test_a_filter_that_hangs_over_an_earlier_image_ends_the_run_and_names_it(
     at: int, of_nine: Callable[..., Any]
@@ -236,6 +238,7 @@ async def test_a_filter_that_hangs_over_an_earlier_image_ends_the_run_and_names_
         await of_nine(hangs, filter_timeout_seconds=0.5)
 
 
+@pytest.mark.at_once("results of a batch job come in any order")
 async def test_a_filter_that_raises_over_an_earlier_image_ends_the_run_and_names_it(
     of_nine: Callable[..., Any],
 ) -> None:

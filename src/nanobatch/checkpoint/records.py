@@ -106,6 +106,7 @@ class JobResult:
     id: str
     status: JobStatus
     want: int
+    """Accepted images it wants, >= 1."""
     images: tuple[AcceptedImage, ...]
     slots: int
     """Slots with at least one billed call."""
@@ -149,6 +150,7 @@ class CandidateRecord:
     """The filter that rejected it; empty if none did."""
     reason: str
     score: float | None
+    """Larger is better; `None` if no filter ranks."""
     path: Path | None
     """Absolute path of the file; `None` if only a thumbnail or nothing was kept."""
     thumbnail: bytes | None = field(repr=False)

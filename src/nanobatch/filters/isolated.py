@@ -60,7 +60,12 @@ class Isolated:
         object.__setattr__(self, "name", name_of(inner))
 
     async def __call__(self, candidate: Candidate, /) -> Verdict:
-        """Return the verdict of the filter inside."""
+        """Return the verdict of the filter inside.
+
+        Raises:
+            FilterError: The worker process died; the candidate waits for the next run.
+            Exception: What the filter inside raises.
+        """
         import anyio.to_process  # noqa: PLC0415 - brings all of multiprocessing: when used
 
         bare = dataclasses.replace(candidate)  # without what was decoded here

@@ -35,6 +35,7 @@ class JobStarted:
 
     job_id: str
     want: int
+    """Accepted images it wants, >= 1."""
     delivered: int
     """Accepted images it has from earlier runs."""
 
@@ -100,6 +101,7 @@ class CandidatePassed:
     slot: int
     tier: Tier
     score: float | None
+    """Larger is better; `None` if no filter ranks."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,7 +65,9 @@ class ReplayedCandidate:
     reason: str
     """Why it is rejected now, or why a filter could not judge it; empty if neither."""
     score_before: float | None
+    """Larger is better; `None` if no filter ranked it."""
     score_after: float | None
+    """The same under the filters of the replay."""
     unjudged: Unjudged | None
     """Why it could not be judged again; `None` if it was, or if nobody had to know."""
 

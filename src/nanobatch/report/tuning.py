@@ -51,6 +51,7 @@ class TuningPoint:
     """One threshold, and what the batch would have come to with it."""
 
     threshold: float
+    """In the unit of the filter that was made from it."""
     outcome: Replay
     """All figures and every image, as `replay` returns them."""
 

@@ -38,7 +38,11 @@ class Answer:
     """How long after the latency it comes, >= 0."""
 
     def after(self, seconds: float) -> Answer:
-        """Return the same answer, later by so many seconds, >= 0."""
+        """Return the same answer, later by so many seconds, >= 0.
+
+        Raises:
+            ValueError: The seconds are below 0 or no number.
+        """
         if not seconds >= 0:
             raise ValueError(f"seconds must be 0 or more, not {seconds}.")
         return replace(self, wait_seconds=self.wait_seconds + seconds)

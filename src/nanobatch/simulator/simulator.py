@@ -143,6 +143,7 @@ class Simulator:
 
         Raises:
             OSError: The address is taken or not ours.
+            RuntimeError: It is open already.
         """
         if self._closing is not None:
             raise RuntimeError("The simulator is open already.")

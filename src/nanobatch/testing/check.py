@@ -69,6 +69,7 @@ class CheckedImage:
     """Why it was rejected, broken or failed."""
 
     score: float | None = None
+    """Larger is better; `None` if the filter does not rank."""
     usd: Decimal = Decimal(0)
     seconds: float = 0.0
     """How long the filter took, with the picture decoded already."""

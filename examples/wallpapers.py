@@ -1,4 +1,7 @@
-"""Decide by measuring: 50 images first, then the whole batch within the budget they suggest."""
+"""Wallpapers, decided by measuring: 50 images first, then all within the budget they suggest.
+
+Run it with `python examples/wallpapers.py [out-folder]`; it uses the simulator.
+"""
 
 import sys
 import tempfile
@@ -29,7 +32,7 @@ async def main(folder: Path) -> None:
 
         def pipeline(budget: Budget) -> TwoTierPipeline:
             return TwoTierPipeline(
-                Gemini(api_key="simulated", base_url=simulator.base_url),
+                Gemini(api_key="simulated", base_url=simulator.base_url),  # the real API: Gemini()
                 lite="nano-banana-2-lite",
                 quality="quality",
                 route=Route.LITE,  # for jobs that name no route of their own
@@ -40,11 +43,9 @@ async def main(folder: Path) -> None:
             )
 
         price = ModelRegistry.builtin()["nano-banana-2-lite"].usd_per_image("1K")
-        guess = CostModel(usd_per_call=price, regeneration_rate=0.08, accept_rate=0.70)
-        print(f"Guess: {guess}")
+        print(CostModel(usd_per_call=price, regeneration_rate=0.08, accept_rate=0.70))  # a guess
         calibration = await pipeline(Budget(usd="5.00")).calibrate(JOBS, images=50)
-        print(calibration)
-        print(calibration.result.cost.table([150, 600, 3000]))
+        print(calibration, calibration.result.cost.table([150, 600, 3000]), sep="\n")
         ModelRegistry.builtin().save_rates(calibration.rates, folder / "nanobatch.toml")
 
         rest = pipeline(Budget.unlimited()).forecast(JOBS + HEROES)
