@@ -56,6 +56,7 @@ from nanobatch.pipeline import (
     CallsPaused,
     CandidatePassed,
     CandidateRejected,
+    Display,
     Ended,
     Event,
     FailureRecorded,
@@ -65,7 +66,9 @@ from nanobatch.pipeline import (
     RunEnded,
     RunEnding,
     RunResult,
+    Snapshot,
     TwoTierPipeline,
+    Waiting,
 )
 from nanobatch.policy import Budget, Pace, Retry, StopRule
 
@@ -89,6 +92,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "CostModel",
+    "Display",
     "DuplicateJobError",
     "Ended",
     "Estimate",
@@ -133,6 +137,7 @@ __all__ = [
     "RunEnded",
     "RunEnding",
     "RunResult",
+    "Snapshot",
     "Spend",
     "StopRule",
     "Tier",
@@ -142,6 +147,7 @@ __all__ = [
     "UnknownModelError",
     "Verdict",
     "VerifyReport",
+    "Waiting",
     "break_even_accept_rate",
     "compare",
     "filters",

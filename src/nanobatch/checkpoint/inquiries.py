@@ -25,6 +25,7 @@ from nanobatch.checkpoint.rows import (
     line_of,
     refuse_blobs,
 )
+from nanobatch.checkpoint.totals import ledger_totals
 from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import Stage
 from nanobatch.job import Job
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import AcceptedImage
     from nanobatch.checkpoint.records import Failure, JobResult, KeptCandidate
-    from nanobatch.cost import LedgerLine
+    from nanobatch.cost import LedgerLine, LedgerTotals
 
 __all__ = ["Inquiries"]
 
@@ -129,6 +130,11 @@ class Inquiries(Pages):
             "SELECT number, parent FROM slots WHERE number > ? AND {where} ORDER BY number LIMIT ?"
         )
         return self._pages(query, "parent IS NOT NULL")
+
+    def totals(self) -> LedgerTotals:
+        """Return what the whole ledger adds up to, calls in flight as unknown money."""
+        with self._reading_rows():
+            return ledger_totals(self._connection())
 
     def tags(self) -> list[str]:
         """Return the tags of all jobs, in alphabetical order."""

@@ -17,6 +17,7 @@ from nanobatch.pipeline.events import (
 )
 from nanobatch.pipeline.pipeline import TwoTierPipeline
 from nanobatch.pipeline.result import RunResult
+from nanobatch.pipeline.snapshot import Display, Snapshot, Waiting
 
 __all__ = [
     "Calibration",
@@ -24,6 +25,7 @@ __all__ = [
     "CallsPaused",
     "CandidatePassed",
     "CandidateRejected",
+    "Display",
     "Ended",
     "Event",
     "FailureRecorded",
@@ -33,5 +35,7 @@ __all__ = [
     "RunEnded",
     "RunEnding",
     "RunResult",
+    "Snapshot",
     "TwoTierPipeline",
+    "Waiting",
 ]

@@ -25,6 +25,7 @@ from nanobatch.pipeline.intake import Intake
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.learning import learn_from_earlier_runs
+from nanobatch.pipeline.meter import Parts
 from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.quota import SlotQuota
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
+    from nanobatch.pipeline.watching import Watch
 
 __all__ = ["Run"]
 
@@ -65,6 +67,7 @@ class Run:
         chosen: dict[str, InHand] | None = None,
         told: dict[Path, int] | None = None,
         quota: SlotQuota | None = None,
+        watch: Watch | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -76,6 +79,7 @@ class Run:
             chosen: Drafts that a person chose to finish, by job id.
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
             quota: How many slots it may begin; any number if not given.
+            watch: Shows how it stands, if somebody watches.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -90,6 +94,7 @@ class Run:
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
         self._quota = quota or SlotQuota()
+        self._watch = watch
         self.router = Router(options.plan.priors)
         """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
@@ -120,13 +125,15 @@ class Run:
         self._number = await store.new_run()
         gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
         purse = Purse(gate, control)
-        bills = SlotBills()
+        bills = SlotBills(self._watch.meter if self._watch else None)
         learning = await learn_from_earlier_runs(self.router, options.plan, store)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
+        pacer = Pacer(options.pace, before=await store.spent_lately())
+        permits = Permits(options.concurrency)
         admission = Admission(
             pauses=Pauses(),
-            pacer=Pacer(options.pace, before=await store.spent_lately()),
-            permits=Permits(options.concurrency),
+            pacer=pacer,
+            permits=permits,
             purse=purse,
             control=control,
             emit=self._emit,
@@ -190,6 +197,9 @@ class Run:
             ender=ender,
             bills=bills,
         )
+        if self._watch is not None:
+            parts = Parts(gate=gate, permits=permits, pacer=pacer, board=board, quota=self._quota)
+            await self._watch.begin(root, parts)
         try:
             await self._let_workers_work(intake, board, walker)
         finally:
@@ -202,6 +212,10 @@ class Run:
         reason = control.message
         if ended is Ended.MODEL and not reason:
             reason = "A model that the missing images need does not answer any more: switch it."
+        if self._watch is not None:
+            self._watch.show_end(ended)
+            if control.error is not None:
+                raise control.error
         await store.commit(lambda db: close_pending(db, self._number, ended))
         return result_of(
             self._checkpoint,
@@ -217,9 +231,15 @@ class Run:
             async with anyio.create_task_group() as watch:
                 watch.start_soon(self._drain_on_cancellation)
                 intake.start(watch)
-                async with anyio.create_task_group() as workers:
-                    for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
-                        workers.start_soon(self._worker, board, walker)
+                if self._watch is not None:
+                    watch.start_soon(self._watch.follow)
+                try:
+                    async with anyio.create_task_group() as workers:
+                        for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
+                            workers.start_soon(self._worker, board, walker)
+                finally:
+                    if self._watch is not None:
+                        self._watch.stop()
                 self._is_over = True
                 watch.cancel_scope.cancel()
         finally:
