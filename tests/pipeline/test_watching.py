@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import anyio
 import anyio.to_thread
@@ -95,18 +95,23 @@ def terminal(columns: int = 100) -> Generator[Terminal]:
 
 @contextmanager
 def watched(
-    server: Simulator, folder: Path, seen: Terminal, *words: str, **options: Any
+    server: Simulator,
+    folder: Path,
+    seen: Terminal,
+    *words: str,
+    stdout: int | BinaryIO | None = None,
+    env: dict[str, str] | None = None,
 ) -> Generator[subprocess.Popen[bytes]]:
     """Start the batch in a terminal, which is then the process's alone."""
     command = [sys.executable, "-m", "tests.pipeline.watched", server.base_url, str(folder)]
     inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    environment = {**inherited, "TERM": "xterm-256color", **options.pop("env", {})}
-    streams: dict[str, Any] = {"stdin": seen.device, "stdout": seen.device, "stderr": seen.device}
-    process: subprocess.Popen[bytes] = subprocess.Popen(
+    process = subprocess.Popen(
         [*command, "terminal", *words],
+        stdin=seen.device,
+        stdout=seen.device if stdout is None else stdout,
+        stderr=seen.device,
         start_new_session=True,
-        env=environment,
-        **{**streams, **options},
+        env={**inherited, "TERM": "xterm-256color", **(env or {})},
     )
     try:
         yield process
