@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nanobatch import Job
+from nanobatch import Checkpoint, Job
 from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
@@ -56,19 +56,9 @@ async def test_status_looks_while_a_run_writes_and_disturbs_nothing(tmp_path: Pa
 
 
 async def test_repairing_under_a_run_is_refused_in_one_line(tmp_path: Path) -> None:
-    refused: list[subprocess.CompletedProcess[bytes]] = []
+    async with Checkpoint.open(tmp_path):
+        finished = await run("verify", "--repair", str(tmp_path))
 
-    async def jobs_then_repair() -> None:
-        refused.append(await run("verify", "--repair", str(tmp_path)))
-
-    async with simulator(latency_seconds=0.5) as server:
-        pipeline = pipeline_on(server, tmp_path, quality=None, concurrency=1)
-        async with pipeline.stream([Job(id="a", prompt="a fox", want=3)]) as events:
-            async for _ in events:
-                if not refused:
-                    await jobs_then_repair()
-
-    [finished] = refused
     assert finished.returncode == 2
     assert str(os.getpid()) in finished.stderr.decode()
     assert finished.stderr.decode().count("\n") == 1
