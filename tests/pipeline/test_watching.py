@@ -5,21 +5,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pty
-import struct
 import subprocess
 import sys
-import termios
-from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any, BinaryIO
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
-import pyte
 import pytest
 
 from nanobatch import Job
 from tests.support import pipeline_on, simulator
+from tests.terminal import Terminal, running, terminal
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -27,98 +24,15 @@ if TYPE_CHECKING:
 
     from nanobatch.simulator import Simulator
 
-if sys.platform == "win32":
-    pytest.skip("pseudo-terminals are a thing of POSIX", allow_module_level=True)
-
-import fcntl
-
-ROWS = 20
-
-
-class Terminal:
-    """A pseudo-terminal with a process in it, and the screen that a person would see."""
-
-    def __init__(self, columns: int) -> None:
-        self._person, self.device = pty.openpty()
-        size = struct.pack("HHHH", ROWS, columns, 0, 0)
-        fcntl.ioctl(self.device, termios.TIOCSWINSZ, size)
-        self.settings = termios.tcgetattr(self.device)
-        self.written = b""
-        self._screen = pyte.Screen(columns, ROWS)
-        self._stream = pyte.ByteStream(self._screen)
-
-    def read(self, until: str = "") -> None:
-        """Read until a text is on the screen, or to the end if none is named."""
-        while not until or until not in "\n".join(self.lines):
-            try:
-                chunk = os.read(self._person, 65536)
-            except OSError:  # the last process has let go of it
-                return
-            self.written += chunk
-            self._stream.feed(chunk)
-
-    @property
-    def lines(self) -> list[str]:
-        return [line.rstrip() for line in self._screen.display if line.strip()]
-
-    @property
-    def colours(self) -> set[str]:
-        return {
-            cell.fg for row in self._screen.buffer.values() for cell in row.values() if cell.data
-        }
-
-    @property
-    def hides_cursor(self) -> bool:
-        return bool(self._screen.cursor.hidden)
-
-    def type(self, keys: bytes) -> None:
-        os.write(self._person, keys)
-
-    def go_away(self) -> None:
-        os.close(self._person)
-        self._person = -1
-
-    def close(self) -> None:
-        for descriptor in (self._person, self.device):
-            with suppress(OSError):
-                os.close(descriptor)
-
-
-@contextmanager
-def terminal(columns: int = 100) -> Generator[Terminal]:
-    opened = Terminal(columns)
-    try:
-        yield opened
-    finally:
-        opened.close()
-
 
 @contextmanager
 def watched(
-    server: Simulator,
-    folder: Path,
-    seen: Terminal,
-    *words: str,
-    stdout: int | BinaryIO | None = None,
-    env: dict[str, str] | None = None,
+    server: Simulator, folder: Path, seen: Terminal, *words: str, **options: Any
 ) -> Generator[subprocess.Popen[bytes]]:
     """Start the batch in a terminal, which is then the process's alone."""
     command = [sys.executable, "-m", "tests.pipeline.watched", server.base_url, str(folder)]
-    inherited = {name: value for name, value in os.environ.items() if name != "NO_COLOR"}
-    process = subprocess.Popen(
-        [*command, "terminal", *words],
-        stdin=seen.device,
-        stdout=seen.device if stdout is None else stdout,
-        stderr=seen.device,
-        start_new_session=True,
-        env={**inherited, "TERM": "xterm-256color", **(env or {})},
-    )
-    try:
+    with running([*command, "terminal", *words], seen, **options) as process:
         yield process
-    finally:
-        with suppress(ProcessLookupError):
-            process.kill()
-        process.wait()
 
 
 async def whole_run(
@@ -183,10 +97,11 @@ async def test_colours_are_used_where_they_are_wanted(tmp_path: Path) -> None:
 async def test_ctrl_c_saves_the_run_and_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
     async with simulator(latency_seconds=1.5) as server:
         with terminal() as seen, watched(server, tmp_path, seen) as process:
+            before = seen.settings
             await anyio.to_thread.run_sync(seen.read, "2 of 2 in flight")
             seen.type(b"\x03")
             await anyio.to_thread.run_sync(seen.read, "ended: cancelled")
-            settings = termios.tcgetattr(seen.device)
+            settings = seen.settings
             os.close(seen.device)
             await anyio.to_thread.run_sync(seen.read)
             code = await anyio.to_thread.run_sync(process.wait)
@@ -194,7 +109,7 @@ async def test_ctrl_c_saves_the_run_and_leaves_the_terminal_as_it_was(tmp_path: 
     assert code == 0
     assert (tmp_path / "ended").read_text().startswith("cancelled")
     assert b"ending: cancelled, what is in flight is saved first" in seen.written
-    assert settings == seen.settings
+    assert settings == before
     assert not seen.hides_cursor
     assert b"\x1b[?25l" not in seen.written
     assert len(lines_with(seen, " of 6 images")) == 1
@@ -220,7 +135,7 @@ async def test_a_terminal_that_is_held_does_not_hold_the_run(tmp_path: Path) -> 
     async with simulator(latency_seconds=0.3) as server:
         with terminal() as seen, watched(server, tmp_path, seen, stdout=subprocess.DEVNULL) as run:
             await anyio.to_thread.run_sync(seen.read, " of 6 images")
-            termios.tcflow(seen.device, termios.TCOOFF)
+            seen.hold()
             code = await anyio.to_thread.run_sync(run.wait)
 
     assert code == 0

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.snapshot import Snapshot
 
-__all__ = ["Audience", "Watch", "Watcher"]
+__all__ = ["Audience", "Watch", "Watcher", "screen_for"]
 
 Watcher: TypeAlias = "Progress | Display | bool | None"
 """Who watches a run, as `run(jobs, progress=...)` takes it."""
@@ -134,7 +134,7 @@ class Audience:
             options: The run's.
             wanted: Images that all jobs want, if that is known already.
         """
-        with _screen_for(self._progress) as screen:
+        with screen_for(self._progress) as screen:
             if screen is None:
                 yield None
                 return
@@ -157,7 +157,7 @@ def _listener_of(progress: Watcher) -> Progress:
 
 
 @contextmanager
-def _screen_for(progress: Watcher) -> Generator[Screen | None]:
+def screen_for(progress: Watcher) -> Generator[Screen | None]:
     """Open what the run is shown on; `None` if nobody watches.
 
     Args:
