@@ -253,3 +253,19 @@ async def test_a_notebook_shows_one_table_and_keeps_it_up_to_date(tmp_path: Path
     assert "<b>6 of 6 images</b>" in last["text/html"]
     assert "ended: complete" in last["text/html"]
     assert last["text/plain"].startswith("6 of 6 images (100 %); accept rate")
+
+
+async def test_a_notebook_that_cannot_show_anything_does_not_end_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Shell:
+        kernel = object()
+
+    import IPython
+
+    monkeypatch.setattr(IPython, "get_ipython", Shell)
+    monkeypatch.setitem(sys.modules, "IPython.display", None)
+    async with simulator() as server:
+        result = await pipeline_on(server, tmp_path).run([Job(id="a", prompt="a fox")])
+
+    assert result.delivered == 1

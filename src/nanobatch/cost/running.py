@@ -29,8 +29,8 @@ class RunningTotals:
 
     Only slots that may still cost something are in memory. `totals` is what
     `LedgerTotals.of(lines)` would be, with two exceptions: the slots are not kept one by one
-    (`trail` is empty), and `least_nano_usd` may be what a slot of an earlier run had cost before
-    this one judged it.
+    (`trail` is empty), and of a slot that an earlier run began only the cost is known, so
+    `least_nano_usd` and `most_calls` may be what they were before this run took it up.
 
     Args:
         before: What the ledger added up to when the run began.

@@ -6,6 +6,7 @@ shows text of a fixed width where a table of the page's own style fits.
 
 from __future__ import annotations
 
+import logging
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 __all__ = ["NotebookTable", "is_notebook"]
 
+_log = logging.getLogger("nanobatch")
+
 
 class NotebookTable:
     """Updates one output of the cell that started the run."""
@@ -25,18 +28,27 @@ class NotebookTable:
 
     def __init__(self) -> None:
         self._output: Any = None
+        self._works = True
 
     def show(self, snapshot: Snapshot) -> None:
-        """Show a snapshot in place of the last one."""
+        """Show a snapshot in place of the last one; a notebook that fails is not asked again."""
+        if self._works:
+            try:
+                self._show(snapshot)
+            except Exception as error:  # noqa: BLE001 - a frontend may go away in many ways
+                self._works = False
+                _log.debug("Progress is shown no longer: %s", error)
+
+    def close(self) -> None:
+        """Leave the last one standing."""
+
+    def _show(self, snapshot: Snapshot) -> None:
         shown = {"text/plain": log_line(snapshot), "text/html": html_block(snapshot)}
         if self._output is None:
             ipython: Any = import_module("IPython.display")  # it is there, in a notebook
             self._output = ipython.display(shown, raw=True, display_id=True)
         else:
             self._output.update(shown, raw=True)
-
-    def close(self) -> None:
-        """Leave the last one standing."""
 
 
 def is_notebook() -> bool:
