@@ -25,7 +25,6 @@ from nanobatch.pipeline.chosen import jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
-from nanobatch.pipeline.listening import Progress
 from nanobatch.pipeline.opening import opened
 from nanobatch.pipeline.options import KeepRejected, Options
 from nanobatch.pipeline.plan import Plan, priors_of
@@ -48,7 +47,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.result import RunResult
 
-__all__ = ["Progress", "TwoTierPipeline"]
+__all__ = ["TwoTierPipeline"]
 
 
 class TwoTierPipeline:
