@@ -11,7 +11,7 @@ nox.options.reuse_venv = "yes"
 nox.options.sessions = ["tests", "lint", "types", "imports", "docs"]
 
 PYPROJECT = nox.project.load_toml("pyproject.toml")
-HEAVY_MODULES = ("PIL", "google", "matplotlib", "numpy", "rich")
+HEAVY_MODULES = ("PIL", "google", "jinja2", "matplotlib", "numpy", "rich")
 
 
 def group(name: str) -> list[str]:
@@ -88,6 +88,15 @@ def load(session: nox.Session) -> None:
     tests = ("tests/load", "tests/pipeline/test_cancelling.py")
     long = {"NANOBATCH_LOAD_JOBS": "1000"}
     session.run("python", "-m", "pytest", "-rP", *tests, *session.posargs, env=long)
+
+
+@nox.session(tags=["long"])
+def page(session: nox.Session) -> None:
+    """Open the page of 2,000 images in Chromium: it must be there within two seconds."""
+    session.install(".[all]", *group("test"))
+    long = {"NANOBATCH_PAGE_PIXELS": "0.25", "NANOBATCH_PAGE_SECONDS": "2"}
+    tests = ("tests/report/test_html_large.py", "tests/report/test_html_in_browser.py")
+    session.run("python", "-m", "pytest", *tests, *session.posargs, env=long)
 
 
 @nox.session(tags=["long"])

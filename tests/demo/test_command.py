@@ -17,6 +17,7 @@ import pytest
 from anyio.from_thread import start_blocking_portal
 
 from nanobatch.demo import main
+from tests.report.pages import read_page
 from tests.support import simulator
 
 if TYPE_CHECKING:
@@ -252,3 +253,27 @@ def test_a_file_in_the_place_of_the_folder_is_explained(
     assert code == 2
     assert "cannot be used as a folder for images" in capsys.readouterr().err
     assert out.read_text() == "mine"
+
+
+def test_the_page_to_look_at_has_every_image_and_its_address_is_printed(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+
+    finished = run(out, jobs_file(tmp_path, *easy_jobs(3)), "--quick")
+
+    assert finished.returncode == 0
+    assert (out / "report.html").as_uri() in finished.stdout
+    items = read_page(out / "report.html").items
+    assert sum(item["verdict"] == "accepted" for item in items) == 3
+
+
+def test_without_jinja2_the_demo_says_what_is_missing_for_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "jinja2", None)
+    jobs = jobs_file(tmp_path, *easy_jobs(1))
+
+    code = main(["--out", str(tmp_path / "out"), "--jobs", str(jobs), "--quick"])
+
+    assert code == 0
+    assert "pip install 'nanobatch[report]'" in " ".join(capsys.readouterr().out.split())
+    assert not (tmp_path / "out" / "report.html").exists()

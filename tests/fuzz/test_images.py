@@ -17,7 +17,7 @@ from PIL import Image
 from nanobatch import BrokenImageError, Candidate, Job, Tier, filters
 from nanobatch.candidate import MAX_PIXELS
 from nanobatch.filters.container import fault_in, sniff
-from nanobatch.pipeline.keeping import _thumbnail
+from nanobatch.pipeline.thumbnail import thumbnail_of_candidate
 from tests.filters.files import (
     COMPLETE,
     JPEGS,
@@ -176,7 +176,7 @@ def _judge(image: bytes) -> str:
             reason = str(error)
             outcome = "broken pixels" if fault is None else outcome
         assert len(reason) < 400
-    thumbnail = _thumbnail(candidate)
+    thumbnail = thumbnail_of_candidate(candidate)
     assert thumbnail is not None or outcome != "sound"
     return outcome
 

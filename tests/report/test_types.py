@@ -1,19 +1,25 @@
-"""What type checkers say of tuning; mypy and pyright read this file, pytest runs it."""
+"""What type checkers say of reports; mypy and pyright read this file, pytest runs it."""
 
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import TYPE_CHECKING, assert_type
+from pathlib import Path
+from typing import assert_type
 
 import anyio
 from PIL.Image import Image
 
 from nanobatch import Estimate, filters
-from nanobatch.report import Replay, ReplayedCandidate, Tuning, TuningPoint, tune, tune_sync
+from nanobatch.report import (
+    Replay,
+    ReplayedCandidate,
+    Tuning,
+    TuningPoint,
+    tune,
+    tune_sync,
+    write_html,
+)
 from tests.report.batches import AtLeast, grades
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_tuning_has_the_types_it_is_documented_with(tmp_path: Path) -> None:
@@ -37,3 +43,10 @@ async def test_awaited_tuning_has_the_same_type(tmp_path: Path) -> None:
     assert_type(
         await tune(tmp_path, lambda share: filters.Sharpness(min_sharpness=share), [0.5]), Tuning
     )
+
+
+def test_writing_a_page_gives_its_path(tmp_path: Path) -> None:
+    anyio.run(grades, tmp_path / "run")
+
+    assert_type(write_html(tmp_path / "run", tmp_path / "run.html", thumbnails="beside"), Path)
+    assert_type(write_html(str(tmp_path / "run"), str(tmp_path / "run.html"), title="Foxes"), Path)

@@ -231,9 +231,9 @@ def candidate_of(row: Row, files: ImageFiles) -> CandidateRecord:
     state = CandidateState(row[6])
     path: Path | None = None
     if row[11]:
-        path = files.images / row[11]
+        path = files.images / _plain(row[11])
     elif row[10]:
-        path = files.folder_of(is_judged_bad=state in _BAD) / row[10]
+        path = files.folder_of(is_judged_bad=state in _BAD) / _plain(row[10])
     return CandidateRecord(
         number=row[0],
         job_id=row[1],

@@ -30,6 +30,7 @@ from nanobatch.job import read_jobs
 from nanobatch.models import ModelRegistry
 from nanobatch.pipeline import Ended, TwoTierPipeline
 from nanobatch.policy import Budget
+from nanobatch.report import write_html
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -42,6 +43,7 @@ __all__ = ["main"]
 
 LITE = "lite"
 QUALITY = "gemini-3-pro-image"  # four times the price of Lite, so that the tiers differ
+PAGE = "report.html"
 MIN_BYTES = 40_000
 QUICK_MIN_BYTES = 2_000
 """Small pictures are small files."""
@@ -199,11 +201,22 @@ def _carry_out(
     if simulator is not None:
         say(bill_check(billed_usd=simulator.bill.usd, before=before, after=after))
     say(sentence(f"The images are in {batch.out / 'images'}, the ledger is beside them."))
+    _write_page(batch.out)
     if result.ended is Ended.COMPLETE:
         return 0
     how = "a higher --budget: " if result.ended is Ended.BUDGET else ""
     say(sentence(f"Go on with {how}{batch.command}"))
     return EXIT_CANCELLED if result.ended is Ended.CANCELLED else EXIT_EARLY
+
+
+def _write_page(out: Path) -> None:
+    """Write the page to look at; a demo without it is still a demo."""
+    try:
+        page = write_html(out, out / PAGE)
+    except NanobatchError as error:
+        say(sentence(f"There is no page to look at: {printable(str(error))}"))
+        return
+    say(sentence(f"All of it on one page, for your browser: {page.as_uri()}"))
 
 
 def _complain(error: NanobatchError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING
 
 import anyio
@@ -20,7 +19,6 @@ from nanobatch.checkpoint.changes import (
 )
 from nanobatch.checkpoint.reading import accepted_image
 from nanobatch.checkpoint.rows import memos_of
-from nanobatch.errors import BrokenImageError
 from nanobatch.models import Tier
 from nanobatch.pipeline.events import (
     CandidatePassed,
@@ -28,13 +26,12 @@ from nanobatch.pipeline.events import (
     FailureRecorded,
     ImageAccepted,
 )
+from nanobatch.pipeline.thumbnail import thumbnail_of_candidate, thumbnail_of_file
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Sequence
     from pathlib import Path
-
-    from PIL.Image import Image
 
     from nanobatch.candidate import AcceptedImage, Candidate
     from nanobatch.checkpoint import Store
@@ -46,8 +43,6 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.progress import JobProgress
 
 __all__ = ["Keeper"]
-
-THUMBNAIL_PX = 256
 
 
 class Keeper:
@@ -70,7 +65,7 @@ class Keeper:
         )
         thumbnail: bytes | None = None
         if self._keep_rejected == "thumbnail" and not judgement.is_broken:
-            thumbnail = await anyio.to_thread.run_sync(_thumbnail, candidate)
+            thumbnail = await anyio.to_thread.run_sync(thumbnail_of_candidate, candidate)
 
         def change(db: sqlite3.Connection) -> None:
             judge(
@@ -168,7 +163,7 @@ class Keeper:
             content = await anyio.to_thread.run_sync(
                 lambda: files.read(kept.file, sha256=kept.sha256)
             )
-            thumbnail = await anyio.to_thread.run_sync(_thumbnail_of, content)
+            thumbnail = await anyio.to_thread.run_sync(thumbnail_of_file, content)
         if is_kept:
             await anyio.to_thread.run_sync(files.keep_rejected, name)
 
@@ -298,28 +293,3 @@ class Keeper:
 def _memos(db: sqlite3.Connection, candidate: int) -> dict[str, bytes]:
     query = "SELECT memos FROM candidates WHERE number = ?"
     return memos_of(db.execute(query, (candidate,)).fetchone()[0])
-
-
-def _thumbnail(candidate: Candidate) -> bytes | None:
-    try:
-        return _small(candidate.image)
-    except (BrokenImageError, OSError, ValueError):
-        return None  # a rejected image that does not decode simply has no thumbnail
-
-
-def _thumbnail_of(content: bytes) -> bytes | None:
-    import PIL.Image  # noqa: PLC0415 - heavy: imported when used
-
-    try:
-        with PIL.Image.open(io.BytesIO(content), formats=("PNG", "JPEG", "WEBP")) as picture:
-            return _small(picture)
-    except Exception:  # noqa: BLE001 - as above; Pillow raises many kinds
-        return None
-
-
-def _small(image: Image) -> bytes:
-    picture = image.convert("RGBA" if image.has_transparency_data else "RGB")
-    picture.thumbnail((THUMBNAIL_PX, THUMBNAIL_PX))
-    file = io.BytesIO()
-    picture.save(file, "WEBP", quality=70)
-    return file.getvalue()

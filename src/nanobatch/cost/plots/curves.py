@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from nanobatch.cost.compare import Comparison, Winner
     from nanobatch.cost.model import CostModel
 
-__all__ = ["plot_comparison", "plot_model"]
+__all__ = ["Drawn", "plot_comparison", "plot_model"]
 
 MODEL_INCHES, COMPARISON_INCHES = 4.2, 4.9
 
