@@ -62,7 +62,7 @@ def test_an_exit_code_of_a_command_is_handed_back(capsys: pytest.CaptureFixture[
 def test_every_command_says_what_it_does_and_what_its_exit_codes_mean(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    for command in ("models", "estimate", "status", "verify", "export", "simulate"):
+    for command in ("models", "estimate", "status", "verify", "report", "export", "simulate"):
         with pytest.raises(SystemExit) as ended:
             main([command, "--help"])
 

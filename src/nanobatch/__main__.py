@@ -25,6 +25,7 @@ _COMMANDS = {
         "nanobatch.checkpoint.command",
         "check a checkpoint, and repair what can be repaired",
     ),
+    "report": ("nanobatch.commands.report", "write a page about a run, for a browser"),
     "export": ("nanobatch.commands.export", "write a manifest of the accepted images"),
     "simulate": ("nanobatch.simulator", "serve a local Gemini that draws, bills and costs nothing"),
 }

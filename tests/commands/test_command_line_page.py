@@ -35,6 +35,7 @@ def test_the_keys_on_the_page_are_those_that_are_printed(
     estimate = told(capsys, "estimate", "5", "--checkpoint", str(batch))
     status = told(capsys, "status", str(batch))
     verify = told(capsys, "verify", str(batch))
+    report = told(capsys, "report", str(batch), str(tmp_path / "x.html"))
     export = told(capsys, "export", str(batch), str(tmp_path / "x.csv"))
 
     assert promised("models") == {"": set(models), "model": set(models["models"][0])}
@@ -46,6 +47,7 @@ def test_the_keys_on_the_page_are_those_that_are_printed(
         "ended job": set(status["ended"][0]),
     }
     assert promised("verify") == {"": set(verify)}
+    assert promised("report") == {"": set(report)}
     assert promised("export") == {"": set(export)}
     for interval in (status["accept_rate"], estimate["usd_per_accepted_estimate"]):
         assert all(f"`{key}`" in PAGE for key in interval)

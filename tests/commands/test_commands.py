@@ -222,7 +222,29 @@ def test_export_writes_the_manifest_and_says_how_many(
     assert (code, told["images"]) == (0, 8)
 
 
-@pytest.mark.parametrize("command", ["status", "export", "verify"])
+def test_report_writes_the_page_beside_the_folder_or_where_it_is_told(
+    batch: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    shutil.copytree(batch, tmp_path / "run")
+
+    code, out, _ = answer(capsys, "report", str(tmp_path / "run"), "--title", "Foxes & codes")
+    also, told = answer_json(
+        capsys, "report", str(tmp_path / "run"), str(tmp_path / "x.html"), "--thumbnails", "beside"
+    )
+
+    page = (tmp_path / "run.html").read_text(encoding="utf-8")
+    assert (code, also) == (0, 0)
+    assert out == f"Open {tmp_path / 'run.html'} in a browser.\n"
+    assert "Foxes &amp; codes" in page
+    assert "fox-3" in page
+    assert told == {
+        "file": str(tmp_path / "x.html"),
+        "url": (tmp_path / "x.html").as_uri(),
+    }
+    assert (tmp_path / "x-thumbnails").is_dir()
+
+
+@pytest.mark.parametrize("command", ["status", "export", "verify", "report"])
 def test_a_folder_without_a_checkpoint_is_one_line(
     tmp_path: Path, capsys: Capture, command: str
 ) -> None:
