@@ -57,3 +57,17 @@ def test_an_exit_code_of_a_command_is_handed_back(capsys: pytest.CaptureFixture[
 
     assert code == 2
     assert "accept_rate must be between 0 and 1" in capsys.readouterr().err
+
+
+def test_every_command_says_what_it_does_and_what_its_exit_codes_mean(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for command in ("models", "estimate", "status", "verify", "report", "export", "simulate"):
+        with pytest.raises(SystemExit) as ended:
+            main([command, "--help"])
+
+        shown = " ".join(capsys.readouterr().out.split())
+        assert ended.value.code == 0
+        assert f"usage: nanobatch {command} " in shown
+        assert "Exit code: 0 " in shown
+        assert "--json" in shown

@@ -69,6 +69,7 @@ from nanobatch.pipeline import (
     CallsPaused,
     CandidatePassed,
     CandidateRejected,
+    Display,
     Ended,
     Event,
     FailureRecorded,
@@ -78,7 +79,9 @@ from nanobatch.pipeline import (
     RunEnded,
     RunEnding,
     RunResult,
+    Snapshot,
     TwoTierPipeline,
+    Waiting,
 )
 from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
@@ -109,6 +112,7 @@ __all__ = [
     "Comparison",
     "ConfigError",
     "CostModel",
+    "Display",
     "DuplicateJobError",
     "Ended",
     "Estimate",
@@ -153,6 +157,7 @@ __all__ = [
     "RunEnded",
     "RunEnding",
     "RunResult",
+    "Snapshot",
     "Spend",
     "StopRule",
     "Tier",
@@ -162,6 +167,7 @@ __all__ = [
     "UnknownModelError",
     "Verdict",
     "VerifyReport",
+    "Waiting",
     "break_even_accept_rate",
     "compare",
     "filters",

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-import io
+import os
+import re
 import sys
 from decimal import Decimal
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from nanobatch import AcceptedImage, CallSettled, ImageAccepted, Spend, Tier
 from nanobatch.cost import Outcome
 from nanobatch.demo.screen import Tally, watching
+from tests.terminal import running, terminal
+
+if TYPE_CHECKING:
+    import pytest
 
 
 def settled(outcome: Outcome, *, usd: str = "0", unknown: str = "0") -> CallSettled:
@@ -80,21 +84,19 @@ def test_without_a_terminal_there_is_a_line_for_every_tenth(
     ]
 
 
-def test_a_terminal_gets_a_live_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("rich")
+def test_a_terminal_gets_the_live_block_and_then_the_bill(tmp_path: Path) -> None:
+    jobs = tmp_path / "jobs.txt"
+    jobs.write_text("A calm lake\nA still pond\n", encoding="utf-8")
+    command = [sys.executable, "-m", "nanobatch", "demo", "--quick"]
+    command += ["--out", str(tmp_path / "out"), "--jobs", str(jobs)]
 
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+    with terminal(rows=60) as seen, running(command, seen) as process:
+        os.close(seen.device)
+        seen.read()
+        code = process.wait()
 
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setenv("TERM", "xterm")
-
-    with watching(tally()) as progress:
-        progress(settled(Outcome.BILLED, usd="0.03"))
-        progress(accepted())
-
-    assert "1/4" in terminal.getvalue()
-    assert "1 call, USD 0.0300, 0.0300 each" in terminal.getvalue()
+    assert code == 0
+    shown = "\n".join(seen.lines)
+    assert len(re.findall("^2 of 2 images .* 100 %$", shown, re.MULTILINE)) == 1
+    assert shown.index("ended: complete") < shown.index("Ended: complete.")
+    assert "%  2 of 2 images, " not in shown  # the plain lines

@@ -1,4 +1,4 @@
-"""`python -m nanobatch verify`: says what is wrong with a checkpoint, and repairs it if asked."""
+"""`nanobatch verify`: says what is wrong with a checkpoint, and repairs it if asked."""
 
 from __future__ import annotations
 

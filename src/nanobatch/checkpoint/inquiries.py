@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.lessons import Era, Experience, era_now, experience
 from nanobatch.checkpoint.pages import Pages
-from nanobatch.checkpoint.records import Moment, StageFigures
+from nanobatch.checkpoint.records import JobStatus, Moment, StageFigures
 from nanobatch.checkpoint.rows import (
     FAILURES,
     IMAGES,
@@ -25,6 +25,7 @@ from nanobatch.checkpoint.rows import (
     line_of,
     refuse_blobs,
 )
+from nanobatch.checkpoint.totals import ledger_totals
 from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import Stage
 from nanobatch.job import Job
@@ -33,10 +34,11 @@ from nanobatch.models.money import usd_of_nano
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from decimal import Decimal
 
     from nanobatch.candidate import AcceptedImage
     from nanobatch.checkpoint.records import Failure, JobResult, KeptCandidate
-    from nanobatch.cost import LedgerLine
+    from nanobatch.cost import LedgerLine, LedgerTotals
 
 __all__ = ["Inquiries"]
 
@@ -155,6 +157,26 @@ class Inquiries(Pages):
             "SELECT number, parent FROM slots WHERE number > ? AND {where} ORDER BY number LIMIT ?"
         )
         return self._pages(query, "parent IS NOT NULL")
+
+    def totals(self) -> LedgerTotals:
+        """Return what the whole ledger adds up to, calls in flight as unknown money."""
+        with self._reading_rows():
+            return ledger_totals(self._connection())
+
+    def statuses(self) -> dict[JobStatus, int]:
+        """Return how many jobs have which status."""
+        with row_errors(self.root):
+            rows = self._rows("SELECT status, count(*) FROM jobs GROUP BY status")
+            return {JobStatus(status): jobs for status, jobs in rows}
+
+    def failure_kinds(self) -> list[tuple[str, int, Decimal]]:
+        """Return how often each kind of failure came and what it cost, the most frequent first."""
+        rows = self._rows(
+            "SELECT kind, count(*) AS times, sum(usd_nano) FROM failures GROUP BY kind "
+            "ORDER BY times DESC, kind"
+        )
+        with row_errors(self.root):
+            return [(kind, times, usd_of_nano(nano)) for kind, times, nano in rows]
 
     def tags(self) -> list[str]:
         """Return the tags of all jobs, in alphabetical order."""

@@ -1,4 +1,4 @@
-"""`python -m nanobatch demo`: a whole batch, from the prompts to the bill."""
+"""`nanobatch demo`: a whole batch, from the prompts to the bill."""
 
 from __future__ import annotations
 

@@ -1,16 +1,16 @@
-"""What a person sees while the batch runs: a live line in a terminal, else a line now and then."""
+"""What a person sees while the batch runs: the live block of any run, or a line now and then."""
 
 from __future__ import annotations
 
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from nanobatch.cost import Outcome
 from nanobatch.demo.text import counted, say, usd
 from nanobatch.pipeline import CallSettled, Ended, ImageAccepted, RunEnding
+from nanobatch.pipeline.watching import screen_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from nanobatch.demo.figures import Standing
     from nanobatch.pipeline import Event
+    from nanobatch.pipeline.displays.painter import Screen
 
 __all__ = ["Tally", "watching"]
 
@@ -72,40 +73,36 @@ class Tally:
 
 @contextmanager
 def watching(tally: Tally) -> Generator[Callable[[Event], None]]:
-    """Show a tally while the batch runs; what it yields wants to be told every event."""
-    show = _live if sys.stdout.isatty() and find_spec("rich") else _plain
-    with show(tally) as refresh:
-
-        def progress(event: Event) -> None:
-            tally.count(event)
-            if isinstance(event, RunEnding) and event.ended is Ended.CANCELLED:
-                say("Ending: what is in flight is saved first. Ctrl-C again does not wait.")
-            refresh()
-
-        yield progress
+    """Show the batch while it runs; what it yields is the run's `progress`."""
+    if not sys.stdout.isatty():
+        with _plain(tally) as refresh:
+            yield _Listener(tally, refresh)
+        return
+    with screen_for(None) as screen:
+        yield _Listener(tally) if screen is None else _Viewer(tally, screen)
 
 
-@contextmanager
-def _live(tally: Tally) -> Generator[Callable[[], None]]:
-    from rich.progress import (  # noqa: PLC0415 - an extra
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-    )
+class _Listener:
+    """Keeps the tally, and says what a person has to know at once."""
 
-    columns = (
-        MofNCompleteColumn(),
-        TextColumn("images"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.description}"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*columns, expand=True) as progress:
-        task = progress.add_task(str(tally), total=tally.wanted, completed=tally.accepted)
-        yield lambda: progress.update(task, completed=tally.accepted, description=str(tally))
-        progress.refresh()
+    def __init__(self, tally: Tally, refresh: Callable[[], object] = lambda: None) -> None:
+        self._tally = tally
+        self._refresh = refresh
+
+    def __call__(self, event: Event) -> None:
+        """Count an event."""
+        self._tally.count(event)
+        if isinstance(event, RunEnding) and event.ended is Ended.CANCELLED:
+            say("Ending: what is in flight is saved first. Ctrl-C again does not wait.")
+        self._refresh()
+
+
+class _Viewer(_Listener):
+    """Shows how the run stands beside that, as any run does in a terminal."""
+
+    def __init__(self, tally: Tally, screen: Screen) -> None:
+        super().__init__(tally)
+        self.show = screen.show
 
 
 @contextmanager

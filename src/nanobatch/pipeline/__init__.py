@@ -18,6 +18,7 @@ from nanobatch.pipeline.events import (
 )
 from nanobatch.pipeline.pipeline import TwoTierPipeline
 from nanobatch.pipeline.result import RunResult
+from nanobatch.pipeline.snapshot import Display, Snapshot, Waiting
 
 __all__ = [
     "BatchJobChanged",
@@ -26,6 +27,7 @@ __all__ = [
     "CallsPaused",
     "CandidatePassed",
     "CandidateRejected",
+    "Display",
     "Ended",
     "Event",
     "FailureRecorded",
@@ -35,5 +37,7 @@ __all__ = [
     "RunEnded",
     "RunEnding",
     "RunResult",
+    "Snapshot",
     "TwoTierPipeline",
+    "Waiting",
 ]

@@ -25,11 +25,8 @@ from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
 from nanobatch.pipeline.listening import (
-    Progress,
     Room,
     UnreadEvents,
-    careful,
-    ignore,
     no_wait,
 )
 from nanobatch.pipeline.opening import opened
@@ -38,6 +35,7 @@ from nanobatch.pipeline.plan import Plan, priors_of
 from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.run import Run
 from nanobatch.pipeline.sync import run_until_signalled
+from nanobatch.pipeline.watching import Audience, Watcher
 from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
@@ -53,7 +51,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.result import RunResult
 
-__all__ = ["Progress", "TwoTierPipeline"]
+__all__ = ["TwoTierPipeline"]
 
 
 class TwoTierPipeline:
@@ -159,7 +157,7 @@ class TwoTierPipeline:
             f"TwoTierPipeline({models}, checkpoint={str(where)!r}, budget={self._options.budget})"
         )
 
-    async def run(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
+    async def run(self, jobs: Jobs, progress: Watcher = None) -> RunResult:
         """Work on the jobs until all are settled or something ends the run.
 
         Cancelling saves what is in flight for up to 30 seconds and is then raised again; running
@@ -167,7 +165,10 @@ class TwoTierPipeline:
 
         Args:
             jobs: Any iterable or async iterable of `Job`, read lazily.
-            progress: Called with every event.
+            progress: Who watches. `None`: whoever reads this notebook or this terminal, or the
+                log `nanobatch.progress` if it takes INFO (a line a minute). `True`: the same, and
+                standard error if there is nobody. `False`: nobody. A function is told every
+                event, an object with a method `show(snapshot)` is a `Display`.
 
         Raises:
             ConfigError: The caller's error: a job no model can make, two jobs with one id, ...
@@ -175,9 +176,9 @@ class TwoTierPipeline:
             FilterError: A filter failed ten times in a row.
             CheckpointError: The disk refused, or another process is writing.
         """
-        return await self._run(_of(jobs), Control(), progress or ignore)
+        return await self._run(_of(jobs), Control(), progress)
 
-    def run_sync(self, jobs: Jobs, progress: Progress | None = None) -> RunResult:
+    def run_sync(self, jobs: Jobs, progress: Watcher = None) -> RunResult:
         """Do the same from code without an event loop.
 
         Ctrl-C and SIGTERM end the run as `cancelled` after what is in flight is saved; a second
@@ -187,9 +188,7 @@ class TwoTierPipeline:
             ConfigError: An event loop is running here: use `await pipeline.run(jobs)`.
             Exception: As `run`.
         """
-        return run_until_signalled(
-            lambda control: self._run(_of(jobs), control, progress or ignore)
-        )
+        return run_until_signalled(lambda control: self._run(_of(jobs), control, progress))
 
     @asynccontextmanager
     async def stream(self, jobs: Jobs) -> AsyncGenerator[AsyncIterator[Event]]:
@@ -232,9 +231,7 @@ class TwoTierPipeline:
         if error is not None:
             raise error
 
-    async def finish(
-        self, images: Iterable[AcceptedImage], progress: Progress | None = None
-    ) -> RunResult:
+    async def finish(self, images: Iterable[AcceptedImage], progress: Watcher = None) -> RunResult:
         """Finish images that a person chose, on the quality tier.
 
         Each image becomes a job of its own, `<job id>-<number>-finished`, with one finish slot at
@@ -243,7 +240,7 @@ class TwoTierPipeline:
 
         Args:
             images: Accepted images of this pipeline's checkpoint.
-            progress: Called with every event.
+            progress: As in `run`.
 
         Raises:
             ConfigError: There is no quality tier, or an image is not from this checkpoint.
@@ -255,11 +252,11 @@ class TwoTierPipeline:
             )
         chosen = list(images)
         return await self._run(
-            lambda checkpoint: jobs_to_finish(checkpoint, chosen), Control(), progress or ignore
+            lambda checkpoint: jobs_to_finish(checkpoint, chosen), Control(), progress
         )
 
     async def calibrate(
-        self, jobs: Jobs, images: int = 50, progress: Progress | None = None
+        self, jobs: Jobs, images: int = 50, progress: Watcher = None
     ) -> Calibration:
         """Draw the first images for real, and return what they measured.
 
@@ -277,7 +274,7 @@ class TwoTierPipeline:
         Args:
             jobs: As for `run`; only as many are read as are needed.
             images: Slots to begin, >= 1. 50 tell the cost of an accepted image to about a fifth.
-            progress: Called with every event.
+            progress: As in `run`.
 
         Raises:
             ConfigError: `images` is no whole number from 1.
@@ -287,7 +284,7 @@ class TwoTierPipeline:
             quota = SlotQuota(read_count("images", images, at_least=1, at_most=MAX_IMAGES))
         except ValueError as error:
             raise ConfigError(f"calibrate: {error}") from None
-        result = await self._run(_of(jobs), Control(), progress or ignore, quota=quota)
+        result = await self._run(_of(jobs), Control(), progress, quota=quota)
         options = self._options
         checkpoint = options.checkpoint
         root = checkpoint.root if isinstance(checkpoint, Checkpoint) else checkpoint
@@ -331,13 +328,14 @@ class TwoTierPipeline:
         self,
         work: _Work,
         control: Control,
-        progress: Progress,
+        progress: Watcher,
         *,
         quota: SlotQuota | None = None,
         room: Room = no_wait,
     ) -> RunResult:
         """Open what was handed over unopened, run, and close it again."""
         options = self._options
+        audience = Audience(progress, control)
         _warn_of_retirement(self._registry, options.plan.models.values())
         async with AsyncExitStack() as stack:
             checkpoint = options.checkpoint
@@ -348,17 +346,20 @@ class TwoTierPipeline:
                 for job in jobs:
                     options.plan.check(job)
             await stack.enter_async_context(opened(options.backend))
-            run = Run(
-                options,
-                checkpoint,
-                control=control,
-                emit=careful(progress, control),
-                chosen=chosen,
-                told=self._told,
-                quota=quota,
-                room=room,
-            )
-            return await run.work(jobs)
+            wanted = sum(job.want for job in jobs) if isinstance(jobs, Sequence) else None
+            with audience.watch(options, wanted=wanted) as watch:
+                run = Run(
+                    options,
+                    checkpoint,
+                    control=control,
+                    emit=audience.hear,
+                    chosen=chosen,
+                    told=self._told,
+                    quota=quota,
+                    room=room,
+                    watch=watch,
+                )
+                return await run.work(jobs)
 
 
 _Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, Chosen]]]"

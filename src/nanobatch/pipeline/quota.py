@@ -12,6 +12,11 @@ class SlotQuota:
         """Begin to count; `None` lets any number through."""
         self._left = slots
 
+    @property
+    def is_limited(self) -> bool:
+        """Whether there is an end to it."""
+        return self._left is not None
+
     def has_room(self) -> bool:
         """Return whether another slot may begin."""
         return self._left is None or self._left > 0

@@ -28,6 +28,7 @@ from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.learning import learn_from_earlier_runs
 from nanobatch.pipeline.listening import no_wait
+from nanobatch.pipeline.meter import Parts
 from nanobatch.pipeline.progress import JobProgress
 from nanobatch.pipeline.purse import Purse
 from nanobatch.pipeline.quota import SlotQuota
@@ -51,6 +52,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.options import Options
     from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
+    from nanobatch.pipeline.watching import Watch
 
 __all__ = ["Run"]
 
@@ -72,6 +74,7 @@ class Run:
         told: dict[Path, int] | None = None,
         quota: SlotQuota | None = None,
         room: Room = no_wait,
+        watch: Watch | None = None,
     ) -> None:
         """Prepare a run.
 
@@ -84,6 +87,7 @@ class Run:
             told: The last image these very filters have heard of, by checkpoint; kept up to date.
             quota: How many slots it may begin; any number if not given.
             room: Waits until whoever listens has room for more events.
+            watch: Shows how it stands, if somebody watches.
         """
         self._options = options
         self._checkpoint = checkpoint
@@ -101,6 +105,7 @@ class Run:
         self._is_calibrating = quota is not None
         self._mail: Mail | None = None
         self._room = room
+        self._watch = watch
         self.router = Router(options.plan.priors)
         """What the slots of this checkpoint have taught; it chooses tiers on the route `auto`."""
 
@@ -131,13 +136,15 @@ class Run:
         self._number = await store.new_run()
         gate = BudgetGate(limit_nano=options.budget.nano_usd, spent_nano=store.spent_nano)
         purse = Purse(gate, control)
-        bills = SlotBills()
+        bills = SlotBills(self._watch.meter if self._watch else None)
         learning = await learn_from_earlier_runs(self.router, options.plan, store)
         keeper = Keeper(store, keep_rejected=options.keep_rejected, emit=self._emit)
+        pacer = Pacer(options.pace, before=await store.spent_lately())
+        permits = Permits(options.concurrency)
         admission = Admission(
             pauses=Pauses(),
-            pacer=Pacer(options.pace, before=await store.spent_lately()),
-            permits=Permits(options.concurrency),
+            pacer=pacer,
+            permits=permits,
             purse=purse,
             control=control,
             emit=self._emit,
@@ -213,6 +220,9 @@ class Run:
             bills=bills,
             post=None if self._mail is None else self._mail.post,
         )
+        if self._watch is not None:
+            parts = Parts(gate=gate, permits=permits, pacer=pacer, board=board, quota=self._quota)
+            await self._watch.begin(root, parts)
         try:
             await self._let_workers_work(intake, board, walker)
         finally:
@@ -225,6 +235,10 @@ class Run:
         reason = control.message
         if ended is Ended.MODEL and not reason:
             reason = "A model that the missing images need does not answer any more: switch it."
+        if self._watch is not None:
+            self._watch.show_end(ended)
+            if control.error is not None:
+                raise control.error
         await store.commit(lambda db: close_pending(db, self._number, ended))
         return result_of(
             self._checkpoint,
@@ -242,11 +256,17 @@ class Run:
                 intake.start(watch)
                 if self._mail is not None:
                     self._mail.start(watch, board)
-                async with anyio.create_task_group() as workers:
-                    for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
-                        workers.start_soon(self._worker, board, walker)
-                if self._mail is not None:
-                    await self._mail.look_once_more()
+                if self._watch is not None:
+                    watch.start_soon(self._watch.follow)
+                try:
+                    async with anyio.create_task_group() as workers:
+                        for _ in range(WORKERS_PER_PERMIT * self._options.concurrency):
+                            workers.start_soon(self._worker, board, walker)
+                    if self._mail is not None:
+                        await self._mail.look_once_more()
+                finally:
+                    if self._watch is not None:
+                        self._watch.stop()
                 self._is_over = True
                 watch.cancel_scope.cancel()
         finally:

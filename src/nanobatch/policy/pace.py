@@ -108,6 +108,17 @@ class Pacer:
             self._images.keep(one.images, since=now - one.seconds_ago)
         self._line = anyio.Lock(fast_acquire=True)
         self._changed = anyio.Event()
+        self._waits_until: float | None = None
+
+    @property
+    def seconds_left(self) -> float | None:
+        """How long the first in line waits if nothing settles before; `None` if nobody waits.
+
+        Infinity if it waits for calls in flight.
+        """
+        if self._waits_until is None:
+            return None
+        return max(0.0, self._waits_until - anyio.current_time())
 
     async def reserve(self, worst_nano: int, *, images: int = 1) -> None:
         """Wait in line until a call fits, and count it at its worst case.
@@ -119,8 +130,12 @@ class Pacer:
         async with self._line:
             while wait_seconds := self.wait_seconds(worst_nano, images=images):
                 changed = self._changed
-                with anyio.move_on_after(wait_seconds):
-                    await changed.wait()
+                self._waits_until = anyio.current_time() + wait_seconds
+                try:
+                    with anyio.move_on_after(wait_seconds):
+                        await changed.wait()
+                finally:
+                    self._waits_until = None
             self._spend.reserved += worst_nano
             self._images.reserved += images
 

@@ -41,6 +41,11 @@ class Permits:
         """How many requests may be in flight now, 1 to the limit."""
         return self._size
 
+    @property
+    def in_use(self) -> int:
+        """How many requests are in flight now; more than `size` after a halving."""
+        return self._in_use
+
     async def acquire(self) -> Permit:
         """Wait in line for a permit."""
         await anyio.lowlevel.checkpoint_if_cancelled()

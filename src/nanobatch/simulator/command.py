@@ -1,8 +1,9 @@
-"""`python -m nanobatch simulate`: the simulator as a program of its own, until it is stopped."""
+"""`nanobatch simulate`: the simulator as a program of its own, until it is stopped."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import signal
 import sys
 from collections import Counter
@@ -14,7 +15,7 @@ import anyio
 from nanobatch.simulator.simulator import Simulator
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from nanobatch.simulator.bill import Bill
 
@@ -37,31 +38,58 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{wrong}\n")
         return _TAKEN
     try:
-        anyio.run(_serve, simulator, sys.stdout)
+        anyio.run(_serve, simulator, sys.stdout, _address_json if options.json else _address)
     except KeyboardInterrupt:
         pass  # where signals cannot be awaited, this is how SIGINT arrives
     except OSError as taken:
         sys.stderr.write(f"Cannot listen on port {options.port}: {taken.strerror or taken}.\n")
         return _TAKEN
-    sys.stdout.write(bill_table(simulator.bill))
+    sys.stdout.write(_bill_json(simulator.bill) if options.json else bill_table(simulator.bill))
     return 0
 
 
-async def _serve(simulator: Simulator, out: TextIO) -> None:
-    async with simulator:
-        out.write(
-            f"A simulated Gemini listens on {simulator.base_url}\n"
-            "Point nanobatch at it:\n\n"
-            f'    Gemini(api_key="anything", base_url="{simulator.base_url}")\n\n'
-            "Nothing costs anything. Stop it with Ctrl-C to see its bill.\n"
-        )
+async def _serve(simulator: Simulator, out: TextIO, greet: Callable[[str], str]) -> None:
+    def say_where() -> None:
+        out.write(greet(simulator.base_url))
         out.flush()
+
+    async with simulator:
         try:
             with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+                say_where()  # whoever reads it may stop us at once
                 async for _ in signals:
                     return
         except NotImplementedError:  # Windows: KeyboardInterrupt ends it instead
+            say_where()
             await anyio.sleep_forever()
+
+
+def _address(base_url: str) -> str:
+    return (
+        f"A simulated Gemini listens on {base_url}\n"
+        "Point nanobatch at it:\n\n"
+        f'    Gemini(api_key="anything", base_url="{base_url}")\n\n'
+        "Nothing costs anything. Stop it with Ctrl-C to see its bill.\n"
+    )
+
+
+def _address_json(base_url: str) -> str:
+    return json.dumps({"base_url": base_url}) + "\n"
+
+
+def _bill_json(bill: Bill) -> str:
+    models = {model: f"{usd:f}" for model, usd in bill.by_model().items()}
+    return (
+        json.dumps(
+            {
+                "requests": bill.requests,
+                "images": bill.images,
+                "usd": f"{bill.usd:f}",
+                "usd_by_model": models,
+            }
+        )
+        + "\n"
+    )
 
 
 def bill_table(bill: Bill) -> str:
@@ -93,6 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="nanobatch simulate",
         description="Serve a local Gemini that draws, bills and costs nothing.",
+        epilog="Exit code: 0 when it is stopped, 2 it could not be started as asked.",
     )
     parser.add_argument("--port", type=int, default=8400, help="port to listen on (8400)")
     parser.add_argument("--seed", type=int, default=0, help="another seed is other luck (0)")
@@ -101,5 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--latency-seconds", type=float, default=0.0, help="how long an image takes (0)"
+    )
+    parser.add_argument(
+        "--json", action="store_true", help="print the address and the bill as JSON, a line each"
     )
     return parser

@@ -1,0 +1,1 @@
+"""The commands that look at a checkpoint or a config; each is one module with a `main`."""

@@ -1,0 +1,1 @@
+"""Ways to show a person how a run stands: a terminal, a notebook, a log."""
