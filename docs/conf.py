@@ -53,7 +53,9 @@ nitpick_ignore_regex = [
     ("py:.*", r"(Mapping|tuple)\[\w+"),  # one half of `tuple[str, ...]`, as Sphinx splits it
     # Aliases and protocols of ours that say in a signature what it takes, and are not public.
     ("py:class", "_HasJobs|_T|Ask|Content|Delivery|Jobs|KeepRejected|Measurement|Number"),
-    ("py:class", "PricedRequest|Progress|Question|Setting|Studio|Unit|Usage|Winner|Writer"),
+    ("py:class", "PricedRequest|Progress|Question|Setting|Studio|ThumbnailPlace|Unit|Usage"),
+    ("py:class", "Watcher|Winner|Writer"),
+    ("py:.*", r"Done|Drawer|Files|InputLine|Problem|TaskGroup|anyio\.Lock"),  # inside the simulator
 ]
 
 # `nanobatch.CostModel` and `nanobatch.cost.CostModel` are one class under two names.

@@ -38,8 +38,8 @@ ROOTS: dict[str, object] = {
 FOREIGN = {"Decimal", "None", "RetryInfo", "ValueError"}
 """Names with a capital that are not ours."""
 
-FILES = {"nanobatch.toml"}
-"""What looks like an attribute and is a file."""
+FILES = {"nanobatch.progress", "nanobatch.toml"}
+"""What looks like an attribute and is a logger or a file."""
 
 
 def named(page: Path) -> set[str]:
