@@ -55,7 +55,10 @@ nitpick_ignore_regex = [
     ("py:class", "_HasJobs|_T|Ask|Content|Delivery|Jobs|KeepRejected|Measurement|Number"),
     ("py:class", "PricedRequest|Progress|Question|Setting|Studio|ThumbnailPlace|Unit|Usage"),
     ("py:class", "Watcher|Winner|Writer"),
-    ("py:.*", r"Done|Drawer|Files|InputLine|Problem|TaskGroup|anyio\.Lock"),  # inside the simulator
+    (
+        "py:.*",
+        r"Artist|Done|Drawer|Files|InputLine|Picks|Problem|Schedule|TaskGroup|anyio\.Lock",
+    ),  # inside the simulator
 ]
 
 # `nanobatch.CostModel` and `nanobatch.cost.CostModel` are one class under two names.

@@ -57,10 +57,24 @@ def _sections(path: Path, checkpoint: CheckpointReader, totals: LedgerTotals) ->
     return [
         one_line(f"{path}: {jobs or 'no jobs'}"),
         text_table(model_rows(model, totals), words=2),
+        _batch_jobs(checkpoint),
         _failures(checkpoint),
         _filters(checkpoint.filters()),
         _ended(checkpoint),
     ]
+
+
+def _batch_jobs(checkpoint: CheckpointReader) -> str:
+    """Return the batch jobs that slots still wait for."""
+    jobs = [job for job in checkpoint.batch_jobs() if job.waiting]
+    if not jobs:
+        return ""
+    rows = [
+        (one_line(job.name or job.display_name), one_line(job.state), f"{job.slots:,}",
+         f"{job.waiting:,}", f"{job.at:%Y-%m-%d %H:%M} UTC")
+        for job in jobs
+    ]  # fmt: skip
+    return text_table([("batch job", "state", "slots", "waiting", "since"), *rows], words=1)
 
 
 def _failures(checkpoint: CheckpointReader) -> str:
@@ -118,6 +132,18 @@ def _json(checkpoint: CheckpointReader, totals: LedgerTotals) -> dict[str, Any]:
         "regeneration_rate": estimate_json(model.regeneration),
         "confirmed_usd": usd_json(totals.spend_usd),
         "unknown_usd": usd_json(totals.unknown_usd),
+        "batch_jobs": [
+            {
+                "name": job.name,
+                "display_name": job.display_name,
+                "model": job.model_id,
+                "state": job.state,
+                "slots": job.slots,
+                "waiting": job.waiting,
+                "at": job.at.isoformat(),
+            }
+            for job in checkpoint.batch_jobs()
+        ],
         "failures": [
             {"kind": kind, "times": times, "usd": usd_json(usd)}
             for kind, times, usd in checkpoint.failure_kinds()

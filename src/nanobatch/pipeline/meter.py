@@ -16,6 +16,7 @@ from nanobatch.cost.running import RunningTotals
 from nanobatch.cost.sample import Sample
 from nanobatch.models.money import usd_of_nano
 from nanobatch.pipeline.events import (
+    BatchJobChanged,
     CallsPaused,
     ImageAccepted,
     JobEnded,
@@ -36,6 +37,9 @@ __all__ = ["Meter", "Parts"]
 
 RATE_SECONDS = 120.0
 """How far back the rate of images looks: long enough that a pause of a minute is not the end."""
+
+BATCH_JOB_IS_OVER = frozenset({"collected", "lost"})
+"""States in which no slot waits for it any more."""
 
 LEVEL = 0.95
 """How often an interval shown holds the true rate or cost, at every look."""
@@ -79,6 +83,7 @@ class Meter:
         self._looks: deque[tuple[float, int]] = deque([(self._began, 0)])
         """When somebody looked, and how many images this run had accepted by then."""
         self._paused: dict[str, tuple[float, str]] = {}
+        self._batch_jobs: dict[str, BatchJobChanged] = {}
         self._ended: Ended | None = None
 
     def begin(self, before: LedgerTotals, parts: Parts) -> None:
@@ -131,6 +136,10 @@ class Meter:
             case CallsPaused():
                 until = anyio.current_time() + event.seconds
                 self._paused[event.model_id] = (until, event.reason)
+            case BatchJobChanged():
+                self._batch_jobs.pop(event.name, None)
+                if event.state not in BATCH_JOB_IS_OVER:
+                    self._batch_jobs[event.name] = event
             case RunEnding():
                 self._ended = event.ended
             case _:
@@ -170,6 +179,7 @@ class Meter:
             concurrency=parts.permits.size if parts else self._max_concurrency,
             max_concurrency=self._max_concurrency,
             waiting=self._waiting(now),
+            batch_jobs=tuple(self._batch_jobs.values()),
             seconds_left=missing / rate if rate and can_tell and missing > 0 else None,
             ended=ended or self._ended,
             is_over=ended is not None,

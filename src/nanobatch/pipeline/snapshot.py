@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import Spend
     from nanobatch.cost import Estimate
     from nanobatch.pipeline.control import Ended
+    from nanobatch.pipeline.events import BatchJobChanged
 
 __all__ = ["Display", "Snapshot", "Waiting"]
 
@@ -83,6 +84,9 @@ class Snapshot:
 
     waiting: tuple[Waiting, ...]
     """What holds calls up, the longest wait first; empty if nothing does."""
+
+    batch_jobs: tuple[BatchJobChanged, ...]
+    """The batch jobs on their way, as each was last heard of; empty if there are none."""
 
     seconds_left: float | None
     """Until all images are there at the rate of the last two minutes; `None` if unknown."""

@@ -102,6 +102,7 @@ class Collector:
         for row in rows:
             for one in await self._store.commit(_calls_of(row)):
                 self._purse.take_over(one.worst_nano)
+            await self._tell(row, row.told or row.phase)
         return len(rows)
 
     async def work(self, board: Board, *, is_quiet: Callable[[], bool]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from html import escape
 from math import ceil, floor, isfinite
 from typing import TYPE_CHECKING
@@ -55,6 +56,8 @@ def block(now: Snapshot) -> list[tuple[str, str]]:
         rows.append(("requests", _requests(now)))
     if now.waiting and not now.is_over:
         rows.append(("waiting", "; ".join(map(_wait, now.waiting))))
+    if now.batch_jobs:
+        rows.append(("batch jobs", _batch_jobs(now)))
     rows.append(("time", _time(now)))
     return rows
 
@@ -79,6 +82,8 @@ def log_line(now: Snapshot) -> str:
     if not now.is_over:
         parts.append(_requests(now))
         parts += [f"waiting {_wait(one)}" for one in now.waiting]
+    if now.batch_jobs:
+        parts.append(f"batch jobs {_batch_jobs(now)}")
     parts.append(_time(now))
     return "; ".join(parts)
 
@@ -97,6 +102,7 @@ def short_line(now: Snapshot, *, width: int) -> str:
         f"{_amount(now)} USD",
         time,
         f"waiting {_wait(now.waiting[0])}" if now.waiting and not now.is_over else "",
+        f"batch jobs {_batch_jobs(now)}" if now.batch_jobs else "",
         f"{show_usd(cost)} each" if cost.is_finite() else "",
         f"{show_percent(now.accept.value)} accepted" if now.accept.n else "",
         f"{now.in_flight} in flight" if not now.is_over else "",
@@ -107,6 +113,14 @@ def short_line(now: Snapshot, *, width: int) -> str:
         if len(longer) <= width:
             line = longer
     return line
+
+
+def _batch_jobs(now: Snapshot) -> str:
+    """Return how many are in which state: `2 running, 1 pending, 412 slots wait`."""
+    states = Counter(one.state for one in now.batch_jobs)
+    slots = sum(one.slots for one in now.batch_jobs)
+    jobs = ", ".join(f"{count:,} {state}" for state, count in states.most_common())
+    return f"{jobs}, {slots:,} slot{' waits' if slots == 1 else 's wait'}"
 
 
 def _time(now: Snapshot) -> str:
