@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nanobatch import Candidate, Job
+from nanobatch import BatchOptions, Candidate, Job
 from nanobatch.simulator import answers
+from nanobatch.simulator import batch as settings
 from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
@@ -43,3 +44,18 @@ def batch(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("batch") / "run"
     anyio.run(_make, folder)
     return folder
+
+
+async def _order(folder: Path) -> None:
+    never = settings.Settings(schedule=settings.Polls(pending=100, running=0))
+    async with simulator(batch=never) as server:
+        leave = BatchOptions(poll_seconds=0.02, max_wait_seconds=0)
+        pipeline = pipeline_on(server, folder, quality=None, batch=leave)
+        await pipeline.run([Job(id="owl", prompt="an owl", want=2)])
+
+
+@pytest.fixture
+def ordered(tmp_path: Path) -> Path:
+    """Return a checkpoint whose one job waits for a batch job."""
+    anyio.run(_order, tmp_path / "ordered")
+    return tmp_path / "ordered"

@@ -29,11 +29,12 @@ def told(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 
 
 def test_the_keys_on_the_page_are_those_that_are_printed(
-    batch: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    batch: Path, ordered: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models = told(capsys, "models")
     estimate = told(capsys, "estimate", "5", "--checkpoint", str(batch))
     status = told(capsys, "status", str(batch))
+    waiting = told(capsys, "status", str(ordered))
     verify = told(capsys, "verify", str(batch))
     report = told(capsys, "report", str(batch), str(tmp_path / "x.html"))
     export = told(capsys, "export", str(batch), str(tmp_path / "x.csv"))
@@ -42,6 +43,7 @@ def test_the_keys_on_the_page_are_those_that_are_printed(
     assert promised("estimate") == {"": set(estimate), "forecast": set(estimate["forecasts"][0])}
     assert promised("status") == {
         "": set(status),
+        "batch job": set(waiting["batch_jobs"][0]),
         "failure": set(status["failures"][0]),
         "filter": set(status["filters"][0]),
         "ended job": set(status["ended"][0]),
