@@ -19,8 +19,9 @@ from nanobatch.models import TokenUsage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from mmap import mmap
 
-__all__ = ["read_answer"]
+__all__ = ["read_answer", "worth_keeping"]
 
 MAX_TEXT_CHARACTERS = 4_000
 MAX_WORD_CHARACTERS = 200
@@ -53,7 +54,8 @@ def read_answer(
     """
     answer = as_object(_parsed(body))
     if not any(key in answer for key in _MEANINGFUL):
-        raise unreadable(body=_worth_keeping(_as_bytes(body)))
+        raw = _as_bytes(body)
+        raise unreadable(body=raw[: worth_keeping(raw)])
     candidates = objects_in(answer.get("candidates"))
     parts = [
         part
@@ -77,9 +79,10 @@ def read_answer(
     )
 
 
-def _worth_keeping(body: bytes) -> bytes:
-    has_image = any(key in body for key in _IMAGE_KEYS)
-    return body[: MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES]
+def worth_keeping(body: bytes | mmap) -> int:
+    """Return how many bytes are worth keeping of an answer that nobody can read."""
+    has_image = any(body.find(key) >= 0 for key in _IMAGE_KEYS)
+    return MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES
 
 
 def _as_bytes(body: bytes | str) -> bytes:
