@@ -26,8 +26,8 @@ __all__ = ["Writer"]
 T = TypeVar("T")
 
 TURN_BYTES = 16 * 1024 * 1024
-MORE_THREADS = 2
-"""Threads that write files beside the one that has the turn: enough that the disk never waits."""
+MORE_THREADS = 1
+"""Threads that write files beside the one that has the turn; a third costs more than it brings."""
 
 
 class Writer:
