@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from nanobatch import BatchOptions, Budget, Checkpoint, Gemini, Retry, TwoTierPipeline
 from nanobatch.simulator import Simulator, batch
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Generator
 
     from nanobatch import CandidateRecord
 
@@ -21,6 +27,33 @@ LITE = "gemini-3.1-flash-lite-image"
 SOON = BatchOptions(poll_seconds=0.02)
 by_batch: ContextVar[bool] = ContextVar("by_batch", default=False)
 """Whether pipelines of this test order from batch jobs."""
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
+
+
+@dataclass(slots=True)
+class Taken:
+    """What a block took of the memory, MiB."""
+
+    peak_mib: float = 0.0
+    left_mib: float = 0.0
+
+
+@contextmanager
+def memory_taken() -> Generator[Taken]:
+    """Measure a block by the pages of the process: bodies lie where tracemalloc does not look."""
+    taken = Taken()
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # forget the old peak
+    before = _status_mib("VmRSS")
+    try:
+        yield taken
+    finally:
+        taken.left_mib = _status_mib("VmRSS") - before
+        taken.peak_mib = _status_mib("VmHWM") - before
+
+
+def _status_mib(name: str) -> float:
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:"))) / 1024
 
 
 def simulator(**settings: Any) -> Simulator:

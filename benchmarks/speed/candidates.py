@@ -12,6 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib import import_module
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, Final, cast
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Work:
     base_url: str
     images: int
     concurrency: int
+    image: Path
+    """The file every answer holds."""
     out: Path
     """An empty folder for the files."""
 
@@ -132,6 +135,15 @@ def nanobatch_filters(work: Work) -> None:
     _nanobatch(work, None)
 
 
+def decode(work: Work) -> None:
+    """Decode the image as often as it comes, and nothing else."""
+    import PIL.Image  # noqa: PLC0415 - as above
+
+    content = work.image.read_bytes()
+    for _ in range(work.images):
+        PIL.Image.open(BytesIO(content)).load()
+
+
 CANDIDATES: Final[dict[str, Callable[[Work], None]]] = {
     "sdk": sdk_httpx2,
     "sdk-uncapped": sdk_uncapped,
@@ -142,6 +154,7 @@ CANDIDATES: Final[dict[str, Callable[[Work], None]]] = {
     "limit": limit,
     "nanobatch": nanobatch,
     "nanobatch-filters": nanobatch_filters,
+    "decode": decode,
 }
 
 

@@ -25,6 +25,7 @@ def main() -> None:
     parser.add_argument("--warm-up", type=int, default=16)
     parser.add_argument("--concurrency", type=int, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--image", type=Path, required=True, help="the file every answer holds")
     parser.add_argument("--cpu", type=int, default=-1, help="the core to stay on")
     options = parser.parse_args()
     if options.cpu >= 0:
@@ -34,6 +35,7 @@ def main() -> None:
         base_url=options.base_url,
         images=options.images,
         concurrency=options.concurrency,
+        image=options.image,
         out=options.out / "measured",
     )
     warm_up = replace(work, images=options.warm_up, out=options.out / "warm-up")

@@ -35,7 +35,8 @@ class _Answering(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take note of where to write."""
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - tells the type checker
-        transport.set_write_buffer_limits(high=0)
+        # Not 0: TLS in asyncio pauses at the limit, and 0 is reached by an empty buffer.
+        transport.set_write_buffer_limits(high=1, low=0)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -177,8 +177,12 @@ class Candidate:
         except ValueError:  # somebody closed it
             is_intact = False
         if not is_intact:
-            del self.__dict__["image"]
-            self.__dict__.pop("_derived", None)
+            self.forget_picture()
+
+    def forget_picture(self) -> None:
+        """Drop the decoded picture and what was derived: whoever asks again decodes again."""
+        for name in ("image", "_pixels", "_derived"):
+            self.__dict__.pop(name, None)
 
 
 _MARKS = {"L": 83, "P": 83, "LA": (83, 171), "RGB": (83, 171, 59), "RGBA": (83, 171, 59, 113)}

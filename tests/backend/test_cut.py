@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import mmap
 import os
 
 import pybase64
@@ -36,10 +37,13 @@ def image(text: str = TEXT, **fields: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("indent", [None, 2])
-def test_an_image_is_cut_and_read_as_it_was(indent: int | None) -> None:
+@pytest.mark.parametrize("behind", [b"", b'what another answer left in this memory " : data'])
+def test_an_image_is_cut_and_read_as_it_was(indent: int | None, behind: bytes) -> None:
     body = answer({"text": 'a "data" of words'}, image(), indent=indent)
 
-    found = cut(body, Redactor(KEY))
+    with mmap.mmap(-1, len(body) + 100) as memory:
+        memory[: len(body + behind)] = body + behind
+        found = cut(memory, Redactor(KEY), size_bytes=len(body))
     reply = read_answer(found.skeleton, images=found.images, latency_seconds=1)
 
     assert len(found.skeleton) < 1_000

@@ -28,17 +28,31 @@ class Written:
     client_left: bool = False
 
 
-def large_body(written: Written, *, is_error: bool = False, then_stalls: bool = False) -> Answer:
-    """A body with an honest length, written until the client leaves, or all but its last bytes."""
+def large_body(
+    written: Written,
+    *,
+    is_error: bool = False,
+    is_announced: bool = True,
+    then_stalls: bool = False,
+) -> Answer:
+    """A body with an honest length or none, written until the client leaves, or almost."""
     of = answers.internal() if is_error else answers.json_value("[")
-    return replace(of, deliver=partial(_pour, written=written, then_stalls=then_stalls))
+    deliver = partial(_pour, written=written, is_announced=is_announced, then_stalls=then_stalls)
+    return replace(of, deliver=deliver)
 
 
 async def _pour(
-    exchange: Exchange, message: Message, landing: Landing, *, written: Written, then_stalls: bool
+    exchange: Exchange,
+    message: Message,
+    landing: Landing,
+    *,
+    written: Written,
+    is_announced: bool,
+    then_stalls: bool,
 ) -> None:
     head = f"HTTP/1.1 {message.status} Large\r\nContent-Type: application/json\r\n"
-    head += f"Content-Length: {written.offered_bytes + then_stalls}\r\n\r\n"
+    length = f"Content-Length: {written.offered_bytes + then_stalls}"
+    head += f"{length if is_announced else 'Connection: close'}\r\n\r\n"
     try:
         await exchange.line.send(head.encode())
         while written.sent_bytes < written.offered_bytes:

@@ -88,6 +88,9 @@ HEAVY: dict[str, Callable[[], Answer]] = {
     "many_values": hostile.many_values,
 }
 
+_LARGE = ("large_announced", "large_body", "large_error")
+"""1 GiB: with an honest length, without one, and as an error."""
+
 _TERMINAL = {
     "blocked": JobStatus.REFUSED,
     "prohibited": JobStatus.REFUSED,
@@ -107,7 +110,7 @@ class Mix:
         self.given: defaultdict[int, list[str]] = defaultdict(list)
         """Faults by job, in the order in which it met them."""
         self.large: list[hostile.Written] = []
-        self._cycle = [*MILD, *HEAVY, "large_body", "large_error"]
+        self._cycle = [*MILD, *HEAVY, *_LARGE]
         Random(SEED).shuffle(self._cycle)
 
     @property
@@ -129,9 +132,13 @@ class Mix:
         if kind is None:
             return None
         self.given[number].append(kind)
-        if kind in ("large_body", "large_error"):
+        if kind in _LARGE:
             self.large.append(hostile.Written(offered_bytes=hostile.GIB))
-            return hostile.large_body(self.large[-1], is_error=kind == "large_error")
+            return hostile.large_body(
+                self.large[-1],
+                is_error=kind == "large_error",
+                is_announced=kind != "large_body",
+            )
         return (MILD | HEAVY)[kind]()
 
     def _kind(self, number: int, nth: int) -> str | None:

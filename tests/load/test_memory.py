@@ -20,13 +20,11 @@ from nanobatch import Checkpoint
 from nanobatch.simulator import answers
 from tests.load.hostile import GIB, MIB
 from tests.load.mix import CONCURRENCY, ENDS_THE_RUN, MILD, Mix
-from tests.support import simulator
+from tests.support import linux_only, simulator
 
 JOBS = int(os.environ.get("NANOBATCH_LOAD_JOBS", "230"))
 MOST_MIB = 300
 ROOT = Path(__file__).parents[2]
-
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc/self/status")
 
 
 def test_every_kind_of_answer_is_in_the_mix() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tests.filters.test_catalogue import install
-from tests.load.test_memory import linux_only
 from tests.security.bombs import bombs
+from tests.support import linux_only
 
 ROOT = Path(__file__).parents[2]
 

@@ -19,6 +19,7 @@ from nanobatch.models import TokenUsage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from mmap import mmap
 
 __all__ = ["is_answer", "names_twice", "parsed", "read_answer", "reply_of", "worth_keeping"]
 
@@ -51,7 +52,8 @@ def read_answer(
     """
     answer = as_object(parsed(body))
     if not is_answer(answer):
-        raise unreadable(body=worth_keeping(_as_bytes(body)))
+        raw = _as_bytes(body)
+        raise unreadable(body=raw[: worth_keeping(raw)])
     return reply_of(
         answer,
         images=images or {},
@@ -100,10 +102,10 @@ def reply_of(
     )
 
 
-def worth_keeping(body: bytes) -> bytes:
-    """Return what is kept of an answer that nobody can read."""
-    has_image = any(key in body for key in _IMAGE_KEYS)
-    return body[: MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES]
+def worth_keeping(body: bytes | mmap) -> int:
+    """Return how many bytes are worth keeping of an answer that nobody can read."""
+    has_image = any(body.find(key) >= 0 for key in _IMAGE_KEYS)
+    return MAX_KEPT_BYTES if has_image else MAX_KEPT_TEXT_BYTES
 
 
 def _as_bytes(body: bytes | str) -> bytes:

@@ -7,18 +7,18 @@ does whenever aiohttp happens to be installed (google-genai 3.4.0: `_use_aiohttp
 from __future__ import annotations
 
 import ssl
-from contextlib import AsyncExitStack, ExitStack, aclosing, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from io import BytesIO
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
 import httpx2
 
 from nanobatch.backend.address import is_same_origin
+from nanobatch.backend.buffers import USUAL_BYTES, Body
 from nanobatch.backend.cut import Cut, cut
-from nanobatch.backend.letter import Letter, is_dictation
+from nanobatch.backend.letter import Letter, head_of, is_dictation, origin_of
 from nanobatch.backend.redact import Redactor
 from nanobatch.backend.room import Room
 from nanobatch.backend.translate import (
@@ -28,9 +28,17 @@ from nanobatch.backend.translate import (
     too_large,
     unreadable,
 )
+from nanobatch.backend.wire import (
+    CONNECT_TIMEOUT_SECONDS,
+    MAX_SENT_BYTES,
+    Origin,
+    Wire,
+    is_possible,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Generator
+    from collections.abc import AsyncGenerator, Collection, Generator, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from nanobatch.backend.room import Share
 
@@ -38,18 +46,10 @@ __all__ = ["GuardedTransport", "keep_answer"]
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 64 * 1024
-USUAL_ANSWER_BYTES = 3 * 1024 * 1024
-"""A 1K image in base64, with room to spare: so much of every answer is read without waiting."""
+STEP_BYTES = 1024 * 1024
 SHARED_BYTES = 16 * 1024 * 1024
-"""What unfinished answers may take beyond that together, beside the oldest of them: large ones come
-in one after another, and eight endless answers take 104 MiB, not 512."""
-LARGE_ANSWER_BYTES = 32 * 1024 * 1024
-"""Where an answer begins to grow in one buffer; only the oldest can become so large.
-
-Above this size glibc always gives a buffer pages of its own (`DEFAULT_MMAP_THRESHOLD_MAX`).
-Source: https://man7.org/linux/man-pages/man3/mallopt.3.html, M_MMAP_THRESHOLD, from memory.
-"""
-CONNECT_TIMEOUT_SECONDS = 15.0
+"""What unfinished answers may take together beyond 3 MiB each, beside the oldest of them: large
+ones come in one after another, and eight endless answers take 104 MiB, not 512."""
 _OK = 200
 _UPLOAD_COMMAND = "x-goog-upload-command"
 _UPLOAD_URL = "x-goog-upload-url"
@@ -84,6 +84,27 @@ def keep_answer() -> Generator[list[Cut]]:
         _keeping.reset(token)
 
 
+class _Incoming(Protocol):
+    """An answer whose head is there, and perhaps the beginning of its body."""
+
+    @property
+    def status(self) -> int: ...
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def length(self) -> int | None: ...
+
+    @property
+    def body(self) -> Body: ...
+
+    @property
+    def is_whole(self) -> bool: ...
+
+    async def read_on(self, size_bytes: int) -> None: ...
+
+
 class GuardedTransport(httpx2.AsyncBaseTransport):
     """Sends each request once: no redirect, no compression, no endless body, no waiting line.
 
@@ -100,11 +121,11 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         with_roots = is_tls or proxy is not None
         bare = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         self.context = httpx2.create_ssl_context() if with_roots else bare
-        """For the SDK's own clients, so that roots are read once."""
-        self._wire = httpx2.AsyncHTTPTransport(
+        self._stock = httpx2.AsyncHTTPTransport(
             verify=self.context, limits=limits, retries=0, proxy=proxy
         )
-        self._room = Room(SHARED_BYTES, free_bytes=USUAL_ANSWER_BYTES)
+        self._wire = None if proxy else Wire(self.context, most_bytes=MAX_ANSWER_BYTES)
+        self._room = Room(SHARED_BYTES, free_bytes=USUAL_BYTES)
         self._redactor: tuple[str, Redactor] = ("", Redactor(""))
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -124,12 +145,12 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         keeping = _keeping.get()
         with ExitStack() as mine:
             shares = mine if keeping is None else keeping.shares
-            async with self._sent(request) as response:
+            async with self._sent(request) as incoming:
                 answer = await self._read(
-                    response, shares, self._redactor_of(request.headers.get(_KEY_HEADER, ""))
+                    incoming, shares, self._redactor_of(request.headers.get(_KEY_HEADER, ""))
                 )
             if keeping is None:
-                headers = _upload_headers(request, response)
+                headers = _upload_headers(request, incoming)
                 return httpx2.Response(_OK, headers=headers, content=answer.whole())
         keeping.answers.append(answer)
         return httpx2.Response(_OK, content=b"{}")
@@ -146,16 +167,24 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             Exception: As `handle_async_request`.
         """
         keeping = _keeping.get() or _Keeping()
-        request = httpx2.Request(
-            "POST",
-            letter.url,
-            headers=letter.headers,
-            content=letter.body(prompt),
-            extensions={"timeout": {"connect": min(seconds, CONNECT_TIMEOUT_SECONDS)}},
-        )
-        async with self._sent(request) as response:
+        connect_seconds = min(seconds, CONNECT_TIMEOUT_SECONDS)
+        request = letter.ready(prompt)
+        is_short = len(request) <= MAX_SENT_BYTES
+        if self._wire is not None and is_short and is_possible():
+            sent = self._sent_raw(self._wire, letter.origin, request, connect_seconds)
+        else:
+            sent = self._sent_stock(
+                httpx2.Request(
+                    "POST",
+                    letter.url,
+                    headers=letter.headers,
+                    content=letter.body(prompt),
+                    extensions={"timeout": {"connect": connect_seconds}},
+                )
+            )
+        async with sent as incoming:
             redactor = self._redactor_of(letter.key)
-            keeping.answers.append(await self._read(response, keeping.shares, redactor))
+            keeping.answers.append(await self._read(incoming, keeping.shares, redactor))
 
     @asynccontextmanager
     async def streamed(
@@ -180,37 +209,65 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         redactor = self._redactor_of(request.headers.get(_KEY_HEADER, ""))
         async with AsyncExitStack() as stack:
             with anyio.fail_after(seconds), ExitStack() as shares:
-                response = await stack.enter_async_context(self._sent(request))
-                if response.status_code not in statuses:
-                    await self._read(response, shares, redactor)
-            if not _is_identity(response):
+                response = await self._stock.handle_async_request(request)
+                stack.push_async_callback(response.aclose)
+                incoming = _Stock(response)
+                if incoming.status not in statuses:
+                    stack.push_async_callback(incoming.aclose)
+                    await self._read(incoming, shares, redactor)
+            if _is_encoded(incoming):
                 raise compressed(is_free=True)
             yield response, redactor
 
     async def aclose(self) -> None:
         """Close all connections."""
-        await self._wire.aclose()
+        if self._wire is not None and is_possible():
+            await self._wire.aclose()
+        await self._stock.aclose()
+
+    def _sent(self, request: httpx2.Request) -> AbstractAsyncContextManager[_Incoming]:
+        """Send a request of the SDK: over our own wire where that is possible."""
+        seconds = request.extensions["timeout"]["connect"]
+        body = request.content
+        if self._wire is None or len(body) > MAX_SENT_BYTES or not is_possible():
+            return self._sent_stock(request)
+        head = head_of(request)
+        whole = b"%scontent-length: %d\r\n\r\n%s" % (head, len(body), body)
+        return self._sent_raw(self._wire, origin_of(request.url), whole, seconds)
 
     @asynccontextmanager
-    async def _sent(self, request: httpx2.Request) -> AsyncGenerator[httpx2.Response]:
-        response = await self._wire.handle_async_request(request)
+    async def _sent_raw(
+        self, wire: Wire, origin: Origin, request: bytes, connect_seconds: float
+    ) -> AsyncGenerator[_Incoming]:
+        exchange = await wire.exchange(origin, request, connect_seconds=connect_seconds)
         try:
-            yield response
+            yield exchange
         finally:
-            await response.aclose()
+            exchange.close()
 
-    async def _read(self, response: httpx2.Response, shares: ExitStack, redactor: Redactor) -> Cut:
+    @asynccontextmanager
+    async def _sent_stock(self, request: httpx2.Request) -> AsyncGenerator[_Incoming]:
+        incoming = _Stock(await self._stock.handle_async_request(request))
+        try:
+            yield incoming
+        finally:
+            await incoming.aclose()
+
+    async def _read(self, incoming: _Incoming, shares: ExitStack, redactor: Redactor) -> Cut:
         """Read the answer to its end and cut it.
 
         Raises:
             ProviderError: It is an error, or has no end.
         """
-        body = await _read(response, shares.enter_context(self._room.share()))
-        if response.status_code != _OK:
-            # 3xx ends here too: following it would carry the key to another origin.
-            headers = {name: redactor.text(text) for name, text in response.headers.items()}
-            raise fault_of_answer(response.status_code, headers, redactor.body(body))
-        return cut(body, redactor)
+        share = shares.enter_context(self._room.share())
+        if incoming.status == _OK:
+            await _read_answer(incoming, share)
+            body = incoming.body
+            return cut(body.memory, redactor, size_bytes=body.size_bytes)
+        # 3xx ends here too: following it would carry the key to another origin.
+        headers = {name: redactor.text(text) for name, text in incoming.headers.items()}
+        text = redactor.body(await _read_error(incoming))
+        raise fault_of_answer(incoming.status, headers, text)
 
     def _redactor_of(self, key: str) -> Redactor:
         if self._redactor[0] != key:
@@ -218,79 +275,76 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         return self._redactor[1]
 
 
-async def _read(response: httpx2.Response, share: Share) -> bytes:
-    is_ok = response.status_code == _OK
-    if not _is_identity(response):
-        if not is_ok:
-            return b""  # the status says enough
+class _Stock:
+    """An answer that httpx2 reads: on trio, through a proxy, and for long requests."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status = response.status_code
+        self.headers: Mapping[str, str] = response.headers
+        length = self.headers.get("content-length", "")
+        self.length = int(length) if length.isascii() and length.isdigit() else None
+        self.body = Body()
+        self.is_whole = False
+        self._response = response
+        self._pieces = response.aiter_raw()
+
+    async def read_on(self, size_bytes: int) -> None:
+        until_bytes = self.body.size_bytes + size_bytes
+        while self.body.size_bytes < until_bytes and not self.is_whole:
+            piece = await anext(self._pieces, None)
+            if piece is None:
+                self.is_whole = True
+            else:
+                self.body.add(piece)
+
+    async def aclose(self) -> None:
+        self.body.close()
+        await self._pieces.aclose()
+        await self._response.aclose()
+
+
+def _is_encoded(incoming: _Incoming) -> bool:
+    return incoming.headers.get("content-encoding", "").strip().lower() not in {"", "identity"}
+
+
+async def _read_answer(incoming: _Incoming, share: Share) -> None:
+    """Read a 200 to its end.
+
+    Raises:
+        TransientError: It is compressed, or has no end.
+    """
+    if _is_encoded(incoming):
         raise compressed()
-    body = _Body()
-    try:
-        return await _fill(body, response, share, is_ok=is_ok)
-    finally:
-        body.clear()  # a traceback holds this frame, in cycles that nobody collects for long
+    await share.take(USUAL_BYTES)  # it may be there already
+    while not incoming.is_whole:
+        if max(incoming.body.size_bytes, incoming.length or 0) > MAX_ANSWER_BYTES:
+            raise too_large(MAX_ANSWER_BYTES)
+        await share.take(STEP_BYTES)
+        await incoming.read_on(STEP_BYTES)
 
 
-async def _fill(body: _Body, response: httpx2.Response, share: Share, *, is_ok: bool) -> bytes:
-    cap = MAX_ANSWER_BYTES if is_ok else MAX_ERROR_BYTES
-    async with aclosing(response.aiter_raw()) as chunks:
-        async for chunk in chunks:
-            await share.take(len(chunk))
-            body.add(chunk)
-            if body.size_bytes <= cap:
-                continue
-            if not is_ok:
-                break  # an error is an error after 64 KiB of it
-            raise too_large(cap)
-    return body.take()
+async def _read_error(incoming: _Incoming) -> bytes:
+    """Return the beginning of an error: it is one after 64 KiB of it."""
+    if _is_encoded(incoming):
+        return b""  # the status says enough
+    while not incoming.is_whole and incoming.body.size_bytes <= MAX_ERROR_BYTES:
+        await incoming.read_on(MAX_ERROR_BYTES)
+    return incoming.body.memory[: incoming.body.size_bytes]
 
 
-def _is_identity(response: httpx2.Response) -> bool:
-    return response.headers.get("content-encoding", "").strip().lower() in {"", "identity"}
-
-
-def _upload_headers(request: httpx2.Request, response: httpx2.Response) -> dict[str, str]:
+def _upload_headers(request: httpx2.Request, incoming: _Incoming) -> dict[str, str]:
     """Return the headers by which the SDK goes on with an upload, for the same server only.
 
     Raises:
         TransientError: The file is to go to another server; or nothing is said of a piece that
             was sent, and the SDK would send it again and again, asleep in between.
     """
-    if "upload" in request.headers.get(_UPLOAD_COMMAND, "") and not response.headers.get(
+    if "upload" in request.headers.get(_UPLOAD_COMMAND, "") and not incoming.headers.get(
         _UPLOAD_STATUS
     ):
         raise unreadable("not a word about the upload", is_free=True)
-    url = response.headers.get(_UPLOAD_URL, "")
+    url = incoming.headers.get(_UPLOAD_URL, "")
     if url and not is_same_origin(url, str(request.url)):
         raise elsewhere(url)
     kept = (_UPLOAD_URL, _UPLOAD_STATUS)
-    return {name: response.headers[name] for name in kept if name in response.headers}
-
-
-class _Body:
-    """Pieces of an answer: small ones are joined at the end, a very large one while it comes.
-
-    Buffers that grow side by side would tear holes into the memory. A very large one has pages of
-    its own, which the system moves without a copy: joined at the end it would be there twice.
-    """
-
-    def __init__(self) -> None:
-        self.size_bytes = 0
-        self._pieces: list[bytes] = []
-        self._joined: BytesIO | None = None
-
-    def add(self, piece: bytes) -> None:
-        self.size_bytes += len(piece)
-        self._pieces.append(piece)
-        if self._joined is not None or self.size_bytes > LARGE_ANSWER_BYTES:
-            self._joined = self._joined or BytesIO()
-            self._joined.writelines(self._pieces)
-            self._pieces.clear()
-
-    def take(self) -> bytes:
-        """Return it whole; the buffer of a large one is handed over, not copied."""
-        return b"".join(self._pieces) if self._joined is None else self._joined.getvalue()
-
-    def clear(self) -> None:
-        self._pieces.clear()
-        self._joined = None
+    return {name: incoming.headers[name] for name in kept if name in incoming.headers}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
@@ -25,6 +26,8 @@ __all__ = ["Writer"]
 T = TypeVar("T")
 
 TURN_BYTES = 16 * 1024 * 1024
+MORE_THREADS = 1
+"""Threads that write files beside the one that has the turn; a third costs more than it brings."""
 
 
 class Writer:
@@ -49,6 +52,7 @@ class Writer:
         self._queue: deque[_Change[Any]] = deque()
         self._heavy: deque[_Change[Any]] = deque()
         """Changes that wait with bytes in memory; a turn takes some, so that others get theirs."""
+        self._pool = ThreadPoolExecutor(MORE_THREADS, "nanobatch writer")
         self._is_closed = False
         self._end: sqlite3.Error | None = None
         """What the connection was closed for."""
@@ -111,6 +115,7 @@ class Writer:
         self._flush()
         with self._in_use:
             self._is_closed = True
+            self._pool.shutdown()
             self._close_connection()
 
     def _enqueue(self, entry: _Change[T]) -> _Change[T]:
@@ -166,8 +171,7 @@ class Writer:
     def _with_files(self, changes: list[_Change[Any]]) -> list[_Change[Any]]:
         """Write the files that changes speak of; return the changes whose files are safe."""
         folders: dict[Path, list[_Change[Any]]] = {}
-        for change in changes:
-            folder = change.prepare()
+        for change, folder in self._prepared(changes).items():
             if folder is not None:
                 folders.setdefault(folder, []).append(change)
         for folder, waiting in folders.items():
@@ -178,6 +182,30 @@ class Writer:
                 for change in waiting:
                     change.fail(error)
         return [change for change in changes if not change.has_failed]
+
+    def _prepared(self, changes: list[_Change[Any]]) -> dict[_Change[Any], Path | None]:
+        """Have all changes write their files, some side by side; return the folders of each.
+
+        Hashing an image takes the processor as long as writing another one takes the disk, and
+        neither holds up the interpreter.
+        """
+        folders: dict[_Change[Any], Path | None] = {}
+        line = deque(changes)
+
+        def write() -> None:
+            with suppress(IndexError):  # the line is empty
+                while True:
+                    change = line.popleft()
+                    folders[change] = change.prepare()
+
+        if sum(bool(change.held_bytes) for change in changes) > 1:
+            others = [self._pool.submit(write) for _ in range(MORE_THREADS)]
+            write()
+            for other in others:
+                other.result()
+        else:
+            write()
+        return folders
 
     def _transact(self, changes: list[_Change[Any]]) -> None:
         try:

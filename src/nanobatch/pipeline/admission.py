@@ -146,7 +146,8 @@ class Admission:
 
     def _foreseen(self, model_id: str, worst_nano: int) -> int:
         """Return what to reserve: more than the model says once an answer did cost more."""
-        return ceil(worst_nano * self._excess.get(model_id, Fraction(1)))
+        excess = self._excess.get(model_id)
+        return worst_nano if excess is None else ceil(worst_nano * excess)
 
     def _foresee(self, ticket: Ticket, cost_nano: int) -> None:
         excess = self._excess.get(ticket.model_id, Fraction(1))

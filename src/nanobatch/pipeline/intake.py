@@ -24,6 +24,8 @@ READ_AHEAD = 32
 """Jobs taken from a sync input at a time: one transaction writes them all down."""
 READ_AHEAD_SECONDS = 0.1
 """How long one portion is read; a slow input gives smaller ones."""
+TURN_SECONDS = 0.002
+"""How long it reads in one go."""
 
 
 class Intake:
@@ -69,7 +71,7 @@ class Intake:
         self._receive.close()
 
     async def _read_sync(self) -> list[Job]:
-        """Read a portion; between two jobs, whatever has come in meanwhile has its turn.
+        """Read a portion; every few milliseconds, whatever has come in meanwhile has its turn.
 
         An input that works for each job would otherwise hold up answers to beyond their deadline.
         What it gave before an error comes first.
@@ -77,13 +79,17 @@ class Intake:
         if self._error is not None:
             raise self._error
         portion: list[Job] = []
-        until = anyio.current_time() + READ_AHEAD_SECONDS
+        now = anyio.current_time()
+        until, turn_at = now + READ_AHEAD_SECONDS, now + TURN_SECONDS
         try:
             for job in self._sync:
                 portion.append(job)
-                if len(portion) == READ_AHEAD or anyio.current_time() >= until:
+                now = anyio.current_time()
+                if len(portion) == READ_AHEAD or now >= until:
                     break
-                await anyio.lowlevel.checkpoint()
+                if now >= turn_at:
+                    await anyio.lowlevel.checkpoint()
+                    turn_at = anyio.current_time() + TURN_SECONDS
         except Exception as error:
             if not portion:
                 raise

@@ -10,9 +10,10 @@ import json
 import math
 import os
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, cast
 
 import anyio
@@ -33,6 +34,7 @@ from nanobatch.filters.protocol import (
     name_of,
     parts_of,
     remembers,
+    worst_case_usd,
 )
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.threads import run_in_daemon
@@ -127,6 +129,9 @@ class Panel:
     def __init__(self, *, timeout_seconds: float) -> None:
         self._timeout_seconds = timeout_seconds
         self._threads = anyio.CapacityLimiter(FILTER_THREADS)
+        self._turns = anyio.CapacityLimiter(FILTER_THREADS)
+        """Held by a candidate from one sync filter to the next: otherwise all in flight would be
+        decoded before the first one is judged, 3 to 6 MB each."""
 
     async def judge(
         self, candidate: Candidate, filters: Sequence[AnyFilter], *, ask: Ask
@@ -154,9 +159,11 @@ class Panel:
         Raises:
             FilterFailed: As `judge`.
         """
-        for one in filters:
-            if not await self._passes(judgement, one, candidate, ask=ask):
-                break
+        for needs_turn, together in groupby(filters, key=_works_here):
+            async with self._turns if needs_turn else nullcontext():
+                for one in together:
+                    if not await self._passes(judgement, one, candidate, ask=ask):
+                        return
 
     async def remember(
         self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
@@ -391,6 +398,13 @@ def _as_answer(memo: bytes) -> Verdict:
     accepted, reason, score = json.loads(memo)
     return as_verdict(
         Verdict(accepted=accepted, reason=reason, score=score), filter_name="of an earlier run"
+    )
+
+
+def _works_here(one: AnyFilter) -> bool:
+    """Return whether a filter, with all its parts, only uses a thread: it waits for nobody."""
+    return not worst_case_usd(one) and not any(
+        is_async(part) or asks_model(part) for part in parts_of(one)
     )
 
 

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nanobatch.checkpoint import Checkpoint, TakenJob
-    from nanobatch.job import Job
+    from nanobatch.job import Job, Route
     from nanobatch.pipeline.chosen import Chosen
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
@@ -98,6 +98,7 @@ class Run:
         self._number = 0
         self._lacks_model = False
         self._lacks_slots = False
+        self._allowance_keys: dict[Route, str] = {}
         self._is_over = False
         control.on_stop = self._tell_of_the_end
         self._told = {} if told is None else told
@@ -331,7 +332,10 @@ class Run:
         return progresses
 
     def _allowance_key(self, job: Job) -> str:
-        key = self._options.plan.allowance_key(job)
+        plan = self._options.plan
+        route = plan.route(job)
+        key = self._allowance_keys.get(route) or plan.allowance_key(job)
+        self._allowance_keys[route] = key
         # Choosing an image again asks for another finish of it.
         return f"{key} {self._number}" if job.id in self._chosen else key
 

@@ -275,6 +275,8 @@ class SlotWalker:
         plain = [one for one in filters if not remembers(one)]
         judgement = await self._judge.judge(candidate, plain, job_number=row.job)
         if len(plain) == len(filters) or not judgement.accepted:
+            if judgement.accepted:
+                candidate.forget_picture()  # nobody looks at it again, and the disk may be slow
             return await self._keep(slot, candidate, staged, judgement)
         remembering = [one for one in filters if remembers(one)]
         async with self._judge.memory:  # until the verdict is durable, nobody else is compared

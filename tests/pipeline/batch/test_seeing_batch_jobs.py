@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from nanobatch import BatchJobChanged, BatchOptions, Checkpoint, Ended, Job, Snapshot
+from nanobatch import BatchJobChanged, BatchOptions, Checkpoint, Ended, Job, Route, Snapshot
 from nanobatch.commands import status
 from nanobatch.simulator import batch
 from tests.support import pipeline_on, simulator
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LEAVE = BatchOptions(poll_seconds=0.02, max_wait_seconds=0)
 STAY = BatchOptions(poll_seconds=0.02)
-JOBS = [Job(id=f"dune-{n}", prompt=f"dune {n}", route="lite") for n in range(5)]
+JOBS = [Job(id=f"dune-{n}", prompt=f"dune {n}", route=Route.LITE) for n in range(5)]
 
 
 class Screen:

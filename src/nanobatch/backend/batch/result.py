@@ -115,7 +115,7 @@ def _stands_twice(skeleton: bytes, name: str) -> bool:
 
 
 def _unreadable(line: bytes, reason: str, *, key: str | None) -> BatchLine:
-    return BatchLine(key=key, fault=bad_line(reason, body=worth_keeping(line)))
+    return BatchLine(key=key, fault=bad_line(reason, body=line[: worth_keeping(line)]))
 
 
 def _key_in(fields: Json) -> str | None:
