@@ -26,6 +26,7 @@ __all__ = [
     "begin",
     "close_pending",
     "common_rejection",
+    "end_if_full",
     "end_job",
     "fail",
     "judge",
@@ -295,6 +296,16 @@ def end_job(
         "UPDATE jobs SET status = ?, reason = ?, is_final = ? WHERE number = ?",
         (status, reason, int(is_final), job),
     )
+
+
+def end_if_full(db: sqlite3.Connection, job: int, *, want: int) -> bool:
+    """Write that a job is done if it has all its images by now; return whether it has."""
+    changed = db.execute(
+        "UPDATE jobs SET status = 'done', reason = '', is_final = 0 WHERE number = ? "
+        "AND ? <= (SELECT count(*) FROM images WHERE job = ?)",
+        (job, want, job),
+    )
+    return changed.rowcount > 0
 
 
 def close_pending(db: sqlite3.Connection, run: int, ended: str) -> None:

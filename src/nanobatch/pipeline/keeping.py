@@ -12,6 +12,7 @@ from nanobatch.checkpoint import CandidateState, InHand, SlotState
 from nanobatch.checkpoint.changes import (
     NewFailure,
     accept,
+    end_if_full,
     fail,
     judge,
     move_on,
@@ -282,20 +283,24 @@ class Keeper:
         nth = job.take_number()
         stem = f"{job.taken.stem}-{nth}"
         name = ""
+        may_be_last = job.delivered + job.picking >= job.job.want
 
         def name_file() -> Path:
             nonlocal name
             name = files.link_accepted(file, stem, sha256=sha256, seal=seal)
             return files.images
 
-        def change(db: sqlite3.Connection) -> AcceptedImage:
+        def change(db: sqlite3.Connection) -> tuple[AcceptedImage, bool]:
             change_before(db)
             number = accept(db, job=job.taken.number, nth=nth, candidate=candidate, file=name)
-            return accepted_image(db, files, number)
+            # In the same transaction: most jobs want one image, or few.
+            is_done = may_be_last and end_if_full(db, job.taken.number, want=job.job.want)
+            return accepted_image(db, files, number), is_done
 
-        image = await self._store.commit(
+        image, is_done = await self._store.commit(
             change, before=name_file, after=lambda: files.discard(file)
         )
+        job.is_written_as_done = job.is_written_as_done or is_done
         self._emit(ImageAccepted(image=image))
         return image
 

@@ -78,6 +78,8 @@ class JobProgress:
     """Images that are being accepted at this moment."""
     delivered: int = 0
     next_number: int = 1
+    is_written_as_done: bool = False
+    """Whether its row says so already, since its last image was accepted."""
     void_streak: int = 0
     unsafe_streak: int = 0
     closing: Closing | None = None

@@ -364,6 +364,9 @@ class Run:
         if job.lacks_slots and closing.status is JobStatus.PENDING:
             self._lacks_slots = True
         number = job.taken.number
+        if closing.status is JobStatus.DONE and job.is_written_as_done:
+            self._emit(JobEnded(job_id=job.job.id, status=JobStatus.DONE, reason=""))
+            return
 
         def change(db: sqlite3.Connection) -> str:
             reason = closing.reason
