@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,7 +31,7 @@ BOTH_MODES = frozenset(
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Let the tests of these modules run in both modes."""
     is_at_once = metafunc.definition.get_closest_marker("at_once") is not None
-    if metafunc.module.__name__.rpartition(".")[2] in BOTH_MODES and not is_at_once:
+    if Path(metafunc.definition.path).stem in BOTH_MODES and not is_at_once:
         metafunc.parametrize("mode", ["at_once", "by_batch"], indirect=True)
 
 

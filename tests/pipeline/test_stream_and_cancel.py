@@ -318,7 +318,7 @@ async def test_an_input_of_finished_jobs_is_not_read_ahead_of_its_events(tmp_pat
 
 @pytest.mark.parametrize("how", ["leaves", "raises", "is cancelled"])
 async def test_whoever_stops_reading_can_leave(how: str, tmp_path: Path) -> None:
-    backend = ScriptedBackend()
+    backend, begun = ScriptedBackend(), 0
     with anyio.fail_after(60), suppress(KeyError), anyio.CancelScope() as scope:
         async with _scripted(tmp_path, backend).stream(_jobs(500)) as events:
             await anext(events)
