@@ -51,9 +51,13 @@ def lowest(session: nox.Session) -> None:
 
 @nox.session(tags=["long"])
 def crash(session: nox.Session) -> None:
-    """Kill a growing batch 200 times and a small run at every step; overspend nothing."""
+    """Kill a growing batch 200 times, and small runs, batch jobs too, at every step."""
     session.install(".[all]", *group("test"))
-    long = {"NANOBATCH_CRASH_KILLS": "200", "NANOBATCH_CRASH_STRIDE": "1"}
+    long = {
+        "NANOBATCH_CRASH_KILLS": "200",
+        "NANOBATCH_CRASH_STRIDE": "1",
+        "NANOBATCH_CRASH_BATCH": "all",
+    }
     session.run("python", "-m", "pytest", "-s", "tests/crash", *session.posargs, env=long)
 
 

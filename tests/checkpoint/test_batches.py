@@ -246,3 +246,31 @@ async def test_verify_names_a_call_that_waits_for_a_job_that_is_over(tmp_path: P
         in (faults)
     )
     assert Checkpoint.repair(tmp_path).after.faults == ()
+
+
+@pytest.mark.parametrize(
+    ("phase", "kept"),
+    [
+        (BatchPhase.RUNNING, {"nb-0123.results.jsonl", "notes.txt"}),
+        (BatchPhase.ENDED, {"notes.txt"}),
+    ],
+)
+async def test_after_a_kill_only_results_that_are_still_to_be_read_are_left(
+    tmp_path: Path, phase: BatchPhase, kept: set[str]
+) -> None:
+    """What a person has put there is nobody's business."""
+
+    def work(story: Story) -> None:
+        taken = story.take(job(want=3), run=1)
+        _order(story, taken, slots=0, phase=phase)
+        story.store.files.batches.mkdir()
+        for name in ("nb-0123.requests.jsonl", "nb-4567.requests.jsonl", "nb-0123.results.jsonl",
+                     "nb-4567.results.jsonl.part", "notes.txt"):  # fmt: skip
+            (story.store.files.batches / name).write_bytes(b"{}\n")
+
+    _killed(tmp_path, work)
+
+    async with Checkpoint.open(tmp_path):
+        left = {path.name for path in (tmp_path / "batches").iterdir()}
+
+    assert left == kept

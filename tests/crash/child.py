@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import anyio
 
 from nanobatch import (
+    BatchOptions,
     Budget,
     Gemini,
     ImageAccepted,
@@ -17,6 +19,8 @@ from nanobatch import (
     Verdict,
     filters,
 )
+from nanobatch.pipeline.batch import searching
+from tests.crash.named_steps import NamedBackend, Steps
 from tests.crash.steps import SteppingBackend, count_steps
 
 if TYPE_CHECKING:
@@ -25,6 +29,9 @@ if TYPE_CHECKING:
 __all__ = ["Tell", "run_batch"]
 
 QUALITY = "gemini-3-pro-image"
+POLL_SECONDS = 0.02
+ROUNDS = 6
+"""More than any job needs: the last order may hold surplus slots."""
 
 
 class Tell(Protocol):
@@ -52,18 +59,37 @@ def run_batch(order: dict[str, Any], tell: Tell) -> None:
                 sha256=image.sha256,
             )
 
-    step = count_steps(order["kill_at_step"])
-    gemini = Gemini(api_key="simulated", base_url=order["base_url"])
+    searching.LOST_SECONDS = order["lost_after_seconds"]
+    backend, steps = _backend(order)
     pipeline = TwoTierPipeline(
-        gemini if step is None else SteppingBackend(gemini, step),
+        backend,
         quality=QUALITY,
         filters=[filters.Decodes(), filters.AspectRatio(), filters.NotBlank(), scored],
         checkpoint=order["folder"],
         budget=Budget.unlimited() if order["usd"] is None else Budget(usd=order["usd"]),
         concurrency=order["concurrency"],
         retry=Retry(first_wait_seconds=0.005, max_wait_seconds=0.01),
+        batch=_batch_options(order),
         stop=StopRule(slots_per_accepted=order["patience"], hopeless_slots=order["patience"] * 5),
     )
     jobs = [Job.model_validate(job) for job in order["jobs"]]
     result = anyio.run(pipeline.run, jobs, hear)
+    if steps is not None:
+        tell("steps", names=steps.seen)
     tell("ended", ended=str(result.ended), reason=result.reason)
+
+
+def _backend(order: dict[str, Any]) -> tuple[Gemini | SteppingBackend, Steps | None]:
+    where = {"api_key": "simulated", "base_url": order["base_url"]}
+    if order["kill_at"] or order["names_steps"]:
+        steps = Steps(kill_at=order["kill_at"], folder=Path(order["folder"]))
+        return NamedBackend(steps, **where), steps
+    step = count_steps(order["kill_at_step"])
+    gemini = Gemini(**where)
+    return (gemini if step is None else SteppingBackend(gemini, step)), None
+
+
+def _batch_options(order: dict[str, Any]) -> BatchOptions | None:
+    if not order["by_batch"]:
+        return None
+    return BatchOptions(rounds=ROUNDS, top_up=False, poll_seconds=POLL_SECONDS)

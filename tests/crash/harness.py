@@ -73,6 +73,14 @@ class Order:
     """Killed as soon as so many images were told of."""
     kill_at_step: int | None = None
     """Killed by itself at its n-th touch of disk or wire, from 1; see `steps`."""
+    kill_at: tuple[str, int] | None = None
+    """Killed by itself at the n-th of its steps of a name; see `named_steps`."""
+    names_steps: bool = False
+    """Whether it tells the names of its steps when it ends."""
+    by_batch: bool = False
+    """Whether it orders from batch jobs; it draws nothing at the full price then."""
+    lost_after_seconds: float = 600.0
+    """How long it looks for a job whose creation nobody confirmed."""
     kill_last: bool = False
     """Whether the last of several starters is killed as soon as it is alone."""
 
@@ -108,6 +116,11 @@ class Run:
     def ended(self) -> str | None:
         """Why it ended, if it came to say so."""
         return next((str(one["ended"]) for one in self.told if one["kind"] == "ended"), None)
+
+    @property
+    def steps(self) -> list[str]:
+        """The names of its steps in their order, if it was to tell them and came to its end."""
+        return next((one["names"] for one in self.told if one["kind"] == "steps"), [])
 
     def check_that_it_was_killed_or_ended(self) -> None:
         """Refuse every other end: a run that raises proves nothing."""

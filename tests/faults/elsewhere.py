@@ -26,6 +26,12 @@ JOB = "tests/test_job.py::"
 FILTERS = "tests/filters/"
 DISK = "tests/checkpoint/"
 STEPS = DISK + "test_faults.py::test_a_step_that_fails_is_a_sentence_and_nothing_is_lost"
+CREATION = "tests/pipeline/batch/test_creation.py::"
+ENDS = "tests/pipeline/batch/test_ends_of_jobs.py::"
+LINES = "tests/pipeline/batch/test_lines.py::"
+BACK = "tests/pipeline/batch/test_coming_back.py::"
+ROUNDS = "tests/pipeline/batch/test_rounds.py::"
+BATCH_LIFE = "tests/crash/test_batch_life.py::"
 UNRULY = "tests/pipeline/test_filters_that_misbehave.py::"
 
 ELSEWHERE = {
@@ -169,6 +175,63 @@ ELSEWHERE = {
     "F15": (
         CONFIG + "test_a_pipeline_refuses_what_cannot_be_meant",
         JOB + "test_a_job_that_makes_no_sense_is_refused",
+    ),
+    "M13": (
+        ROUNDS + "test_drafts_are_finished_by_a_second_batch_job",
+        BACK + "test_what_is_on_its_way_counts_against_the_budget_of_the_next_run",
+    ),
+    "B1": (
+        CREATION + "test_a_job_whose_creation_got_no_answer_is_found_by_its_name",
+        CREATION + "test_a_job_that_is_never_found_is_unknown_money_and_drawn_anew",
+        BATCH_LIFE + "test_killed_while_the_answer_to_create_is_on_the_wire_the_job_is_found",
+    ),
+    "B2": (
+        CREATION + "test_of_two_jobs_of_one_creation_the_older_counts_and_the_newer_is_cancelled",
+    ),
+    "B3": (
+        BATCH_LIFE + "test_killed_at_any_step_of_a_batch_jobs_life_nothing_is_bought_twice_or_lost",
+    ),
+    "B4": (
+        BATCH_LIFE + "test_killed_at_any_step_of_a_batch_jobs_life_nothing_is_bought_twice_or_lost",
+        BATCH_LIFE + "test_killed_again_while_it_recovers_nothing_is_bought_twice_or_lost",
+    ),
+    "B5": (
+        ENDS + "test_a_job_that_brings_nothing_costs_nothing_and_its_slots_are_ordered_again",
+        ENDS + "test_a_job_that_is_stuck_is_cancelled_and_its_wants_go_on",
+    ),
+    "B6": (
+        ENDS + "test_a_job_that_brings_nothing_costs_nothing_and_its_slots_are_ordered_again",
+        LINES + "test_a_passing_fault_of_a_line_is_ordered_again",
+        LINES + "test_a_bad_request_in_a_line_fails_its_job",
+    ),
+    "B7": (
+        ENDS + "test_of_a_job_cancelled_by_somebody_else_the_results_are_collected",
+        ENDS + "test_of_a_job_cancelled_by_somebody_else_without_results_the_money_is_unknown",
+    ),
+    "B8": (
+        LINES + "test_of_lines_that_come_twice_the_first_counts_and_the_second_is_kept",
+        LINES + "test_lines_of_nobody_are_kept_and_not_judged",
+        LINES + "test_a_line_that_is_missing_is_unknown_money_and_its_slot_is_drawn_anew",
+        LINES + "test_a_missing_line_is_free_if_the_jobs_own_count_says_so",
+    ),
+    "B9": (LINES + "test_a_line_that_cannot_be_read_is_kept_and_its_money_unknown",),
+    "B11": (LINES + "test_faults_of_free_requests_are_waited_out",),
+    "B12": (
+        LINES + "test_faults_of_free_requests_are_waited_out",
+        BACKEND + "test_batch_download.py::test_what_broke_off_goes_on_where_it_broke_off",
+    ),
+    "B13": (BACK + "test_results_that_are_gone_are_unknown_money_and_drawn_anew",),
+    "B14": (BACK + "test_a_key_that_does_not_know_the_job_ends_the_run_and_buys_nothing",),
+    "B15": (
+        BACKEND + "test_batch_operation.py::test_an_unknown_state_is_running_and_says_so_once",
+    ),
+    "B16": (
+        CREATION + "test_a_limit_on_jobs_at_once_is_waited_for_and_nothing_is_lost",
+        BACK + "test_a_run_is_left_in_time_also_while_the_provider_takes_no_further_job",
+    ),
+    "B17": (
+        BACK + "test_a_pipeline_that_orders_nothing_collects_what_is_on_its_way",
+        BACK + "test_a_backend_without_a_batch_service_is_refused_while_jobs_are_on_their_way",
     ),
 }
 """Rows of the page, and the tests that prove them."""

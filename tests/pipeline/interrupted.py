@@ -10,6 +10,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Self
 
 from nanobatch import (
+    BatchJobChanged,
+    BatchOptions,
     Budget,
     FailureRecorded,
     Gemini,
@@ -96,6 +98,8 @@ def tell(event: Event) -> None:
             interrupt()
     if isinstance(event, FailureRecorded) and MOMENT == "pause" and event.job_id == "j0":
         interrupt()
+    if isinstance(event, BatchJobChanged) and event.state == "running":
+        interrupt()
     if isinstance(event, RunEnding) and MOMENT == "ending, twice":
         interrupt()
         asyncio.get_running_loop().call_later(0.2, interrupt)
@@ -110,6 +114,8 @@ def main() -> None:
     options: dict[str, Any] = {"budget": Budget.unlimited()}
     if MOMENT == "budget":
         options = {"budget": Budget(usd="0.26")}  # a call is at most 0.1229 USD: two fit
+    if MOMENT == "batch":
+        options["batch"] = BatchOptions(poll_seconds=0.05)
     pipeline = TwoTierPipeline(
         Backend(api_key="k", base_url=BASE_URL, timeout_seconds=TIMEOUT_SECONDS),
         checkpoint=FOLDER,

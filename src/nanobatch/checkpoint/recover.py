@@ -35,6 +35,8 @@ _STAGED = "SELECT 1 FROM candidates WHERE file = ? AND state NOT IN ('rejected',
 _REJECTED = "SELECT 1 FROM candidates WHERE file = ? AND state IN ('rejected', 'broken')"
 _ACCEPTED = "SELECT 1 FROM images WHERE file = ?"
 
+_REQUESTS, _RESULTS = "requests.jsonl", frozenset({"results.jsonl", "results.jsonl.part"})
+
 
 def is_tidy(db: sqlite3.Connection, files: ImageFiles) -> bool:
     """Return whether a run that is over needs no recovery: all settled, all files where due."""
@@ -57,7 +59,8 @@ def recover(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
     are judged like any others, its cost stays unknown. Everything else that was in flight is
     unknown money, but for the calls of batch jobs: their answers may still come. Files no row knows
     go to `lost+found/`, they are never deleted, unless their bytes are to be read from a results
-    file again. It can be interrupted at any point and run again.
+    file again. Requests to batch jobs are deleted: no file of them is sent twice. It can be
+    interrupted at any point and run again.
 
     Raises:
         CheckpointError: The disk refuses.
@@ -66,6 +69,7 @@ def recover(db: sqlite3.Connection, files: ImageFiles) -> list[str]:
         coming = _coming_again(db, files)
         close_run(db, adopted=_staged_by_call(db, files, but=coming))
         moved = _sort_files(db, files, coming=coming)
+        _clear_batches(db, files)
         return [path.relative_to(files.root).as_posix() for path in moved]
 
 
@@ -195,6 +199,16 @@ def _sort_files(db: sqlite3.Connection, files: ImageFiles, *, coming: set[int]) 
         Path(entry.path).unlink()
     rest = [entry for entry in strangers.values() if entry not in again]
     return [path for entry in (*lost, *rest) if (path := _clear_away(entry, files))]
+
+
+def _clear_batches(db: sqlite3.Connection, files: ImageFiles) -> None:
+    """Remove requests, which nobody sends a second time, and results that are settled."""
+    awaited = {batch.name for batch in batches_on_their_way(db)}
+    for entry in _entries(files.batches):
+        name, _, ending = entry.name.partition(".")
+        is_settled = name not in awaited and ending in _RESULTS
+        if name.startswith("nb-") and (ending == _REQUESTS or is_settled):
+            Path(entry.path).unlink()
 
 
 def _clear_away(entry: os.DirEntry[str], files: ImageFiles) -> Path | None:

@@ -33,7 +33,10 @@ FROM slots WHERE job = ? AND attempt = ? AND allowance = ? GROUP BY stage, tier
 _ROUNDS = """
 SELECT s.stage, max(b.round) FROM slots s JOIN batch_calls b ON b.slot = s.number
 JOIN batches j ON j.number = b.batch
-WHERE s.job = ? AND s.attempt = ? AND s.allowance = ? AND j.phase != 'dropped' GROUP BY s.stage
+WHERE s.job = ? AND s.attempt = ? AND s.allowance = ? AND j.phase != 'dropped' AND j.at >= (
+    SELECT coalesce(max(l.at), 0) FROM ledger l
+    WHERE l.job = s.job AND l.kind = 'want' AND l.want > 0)
+GROUP BY s.stage
 """
 
 
@@ -109,7 +112,7 @@ class TakenJob:
     awaited: list[AwaitedCall] = field(default_factory=list[AwaitedCall])
     """Calls of this attempt that a batch job has still to answer."""
     rounds: dict[Stage, int] = field(default_factory=dict[Stage, int])
-    """Orders that this allowance has placed with batch jobs, by stage."""
+    """Orders that this allowance has placed with batch jobs since more was wanted, by stage."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,6 +14,8 @@ __all__ = ["PLANTED", "Edit", "PlantedBug"]
 EVERY_STEP = "tests/crash/test_every_step.py"
 RANDOM_KILLS = "tests/crash/test_random_kills.py"
 BUDGET_KILLS = "tests/crash/test_budget_under_kills.py"
+BATCH_LIFE = "tests/crash/test_batch_life.py"
+BATCH_FAULTS = "tests/pipeline/batch"
 SYNCED = "tests/checkpoint/test_what_is_synced.py"
 
 
@@ -185,7 +187,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         name="unknown counted as 0",
         edits=(
             Edit(
-                "pipeline/caller.py",
+                "pipeline/settling.py",
                 "outcome, unknown_nano = Outcome.UNKNOWN, worst_nano",
                 "outcome, unknown_nano = Outcome.UNKNOWN, 0",
             ),
@@ -236,7 +238,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "checkpoint/recover.py",
-                "close_run(db, adopted=_staged_by_call(db, files))",
+                "close_run(db, adopted=_staged_by_call(db, files, but=coming))",
                 "close_run(db)",
             ),
         ),
@@ -252,5 +254,90 @@ PLANTED: tuple[PlantedBug, ...] = (
             ),
         ),
         caught_by=("tests/pipeline/test_waiting_to_retry.py",),
+    ),
+    # The batch service.
+    PlantedBug(
+        name="a batch job created before it is written down",
+        edits=(
+            Edit(
+                "pipeline/batch/post.py",
+                "mark_batch(db, number, BatchPhase.CREATING, input_file=file)",
+                "mark_batch(db, number, BatchPhase.PLANNED, input_file=file)",
+            ),
+        ),
+        caught_by=(BATCH_LIFE,),
+    ),
+    PlantedBug(
+        name="a batch job ordered again without a search",
+        edits=(
+            Edit(
+                "checkpoint/batches.py",
+                "        if batch.phase is not BatchPhase.PLANNED:\n",
+                "        if batch.phase not in (BatchPhase.PLANNED, BatchPhase.CREATING):\n",
+            ),
+        ),
+        caught_by=(BATCH_LIFE, f"{BATCH_FAULTS}/test_coming_back.py"),
+    ),
+    PlantedBug(
+        name="a lost answer to create taken for a refusal",
+        edits=(
+            Edit(
+                "pipeline/batch/post.py",
+                "                if fault.is_unknown_money:\n                    return None\n",
+                "                if fault.is_unknown_money:\n                    continue\n",
+            ),
+        ),
+        caught_by=(f"{BATCH_FAULTS}/test_creation.py",),
+    ),
+    PlantedBug(
+        name="a batch answer half settled counted as unknown",
+        edits=(
+            Edit(
+                "checkpoint/recover.py",
+                "_staged_by_call(db, files, but=coming)",
+                "_staged_by_call(db, files, but=set())",
+            ),
+        ),
+        caught_by=(BATCH_LIFE,),
+    ),
+    PlantedBug(
+        name="a batch job collected before its lines are settled",
+        edits=(
+            Edit(
+                "pipeline/batch/collecting.py",
+                "        if results.exists():\n            await self._read(row, results)\n",
+                "        phase = BatchPhase.COLLECTED\n"
+                "        await self._store.commit(lambda db: mark_batch(db, row.number, phase))\n"
+                "        if results.exists():\n            await self._read(row, results)\n",
+            ),
+        ),
+        caught_by=(BATCH_LIFE,),
+    ),
+    PlantedBug(
+        name="batch answers at the full price",
+        edits=(Edit("pipeline/settling.py", "batch=bought.by_batch", "batch=False"),),
+        caught_by=(f"{BATCH_FAULTS}/test_lines.py", BATCH_LIFE),
+    ),
+    PlantedBug(
+        name="orders of earlier runs not reserved",
+        edits=(
+            Edit(
+                "policy/budget.py",
+                "        self.spent_nano -= nano\n        self.reserved_nano += nano\n",
+                "        self.spent_nano -= nano\n",
+            ),
+        ),
+        caught_by=(f"{BATCH_FAULTS}/test_coming_back.py",),
+    ),
+    PlantedBug(
+        name="a missing line counted as free",
+        edits=(
+            Edit(
+                "pipeline/batch/collecting.py",
+                "            is_unknown = job.succeeded > answered\n",
+                "            is_unknown = False\n",
+            ),
+        ),
+        caught_by=(f"{BATCH_FAULTS}/test_lines.py",),
     ),
 )

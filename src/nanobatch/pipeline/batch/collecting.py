@@ -5,13 +5,14 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.to_thread
 
 from nanobatch.backend import BatchState, lines_of
-from nanobatch.backend.faults import EMPTY, fault_of_reply
+from nanobatch.backend.faults import EMPTY, NOT_FOUND, fault_of_reply
 from nanobatch.checkpoint import Leftover, SlotState
 from nanobatch.checkpoint.batches import (
     BatchPhase,
@@ -32,6 +33,7 @@ from nanobatch.errors import (
 )
 from nanobatch.pipeline.batch.searching import Search
 from nanobatch.pipeline.batch.shard import call_of
+from nanobatch.pipeline.batch.tidying import Tidier
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.events import BatchJobChanged
 from nanobatch.pipeline.outcome import Arrival
@@ -92,6 +94,7 @@ class Collector:
         self._control = control
         self._emit = emit
         self._board: Board | None = None
+        self._tidier = Tidier(backend, store=store, control=control)
         self.search = Search(backend)
         self._cancelled: set[int] = set()
         self._turn = anyio.Lock()
@@ -146,8 +149,19 @@ class Collector:
                 if row.phase is BatchPhase.RUNNING:
                     await self._ask(row)
                 elif row.phase is BatchPhase.COLLECTED:
-                    await self._tidy(row)
+                    await self._tidier.tidy(row)
             return len(await self._rows())
+
+    async def tidy_up(self) -> None:
+        """Delete the files of what is collected, also when the run ends.
+
+        Raises:
+            RunStopped: The run ends, and calls do not work any more.
+        """
+        async with self._turn:
+            for row in await self._rows():
+                if row.phase is BatchPhase.COLLECTED:
+                    await self._tidier.tidy(row)
 
     async def refuse(self, call: int, *, batch: int, fault: ProviderError) -> None:
         """Settle a call that cannot even be written down."""
@@ -189,6 +203,8 @@ class Collector:
         )
         for one in await self._store.commit(_calls_of(row)):
             await self._settle(one.call, batch=row.number, reply=None, fault=fault)
+        with suppress(TransientError):
+            await self._tidier.delete(row.input_file)
         await self._store.commit(lambda db: mark_batch(db, row.number, BatchPhase.LOST))
         await self._tell(row, "lost")
 
@@ -215,7 +231,7 @@ class Collector:
 
     async def _collect(self, row: BatchRow, job: BatchJob) -> None:
         """Settle every line of a results file, and every call that has none."""
-        results = self._results(row)
+        results = self._tidier.results(row)
         if job.output_file is not None and not results.exists():
             try:
                 with (
@@ -224,7 +240,8 @@ class Collector:
                 ):
                     await self._backend.download_results(job.output_file, results)
             except ProviderError as fault:
-                if fault.status != HTTP_NOT_FOUND:
+                # The same key was just told how the job stands, so the file is not a stranger's.
+                if fault.kind != NOT_FOUND.kind:
                     self._take(fault)
                     return
                 _log.warning("The results of %s are gone: %s", row.job, fault)
@@ -233,7 +250,7 @@ class Collector:
         await self._close(row, job)
         await self._store.commit(lambda db: mark_batch(db, row.number, BatchPhase.COLLECTED))
         await self._tell(row, "collected")
-        await self._tidy(row, job)
+        await self._tidier.tidy(row, job)
 
     async def _read(self, row: BatchRow, results: Path) -> None:
         lines = lines_of(results)
@@ -265,7 +282,7 @@ class Collector:
         """Keep a line that is nobody's answer; it is not judged, and nothing is bought for it."""
         what = "answers a slot a second time" if is_twice else "answers no slot of the job"
         files = self._store.files
-        name = f"{row.name}-{len(line)}-{abs(hash(line)) % 10**8:08d}"
+        name = f"{row.name}-{sha256(line).hexdigest()[:16]}"  # the same if it is read again
         await anyio.to_thread.run_sync(files.set_aside, name, line)
         _log.warning(
             "A line of %s %s (key %r): it is kept as quarantine/%s.bin.",
@@ -386,26 +403,6 @@ class Collector:
                 fail(db, failure)
 
         await self._store.commit(change)
-
-    async def _tidy(self, row: BatchRow, job: BatchJob | None = None) -> None:
-        """Delete the files of a job that is collected, at the provider and here."""
-        names = [name for name in (row.input_file, job and job.output_file) if name]
-        for name in names:
-            try:
-                with self._control.waiting():
-                    await self._backend.delete_file(name)
-            except TransientError as fault:
-                _log.info("%s could not be deleted yet: %s", name, fault)
-                return
-            except ProviderError as fault:
-                _log.info("%s could not be deleted: %s", name, fault)
-        results = self._results(row)
-        with disk_errors(results.parent, self._store.files.root):
-            await anyio.to_thread.run_sync(lambda: results.unlink(missing_ok=True))
-        await self._store.commit(lambda db: mark_batch(db, row.number, BatchPhase.ENDED))
-
-    def _results(self, row: BatchRow) -> Path:
-        return self._store.files.batches / f"{row.name}.results.jsonl"
 
     def _take(self, fault: ProviderError, *, of: BatchRow | None = None) -> None:
         """Go on after a fault of a call that is free, or end the run if its owner has to act."""

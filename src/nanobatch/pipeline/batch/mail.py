@@ -59,17 +59,18 @@ class Mail:
 
         async def collect() -> None:
             def is_quiet() -> bool:
-                return self.post.is_empty and board.is_resting
+                return self.post.is_held_up or (self.post.is_empty and board.is_resting)
 
             await self._collector.work(board, is_quiet=is_quiet)
 
         group.start_soon(collect)
 
     async def look_once_more(self) -> None:
-        """Collect what is done for jobs that this run had nothing else to do for."""
-        if not self._control.is_stopping:
-            with suppress(RunStopped):
+        """Collect what is done for jobs that this run had nothing else to do for, and tidy up."""
+        with suppress(RunStopped):
+            if not self._control.is_stopping:
                 await self._collector.look()
+            await self._collector.tidy_up()
 
     def orders_of(self, taken: TakenJob) -> JobOrders | None:
         """Return the orders of a job; `None` if this run places none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import anyio
@@ -25,7 +25,7 @@ from nanobatch.pipeline.events import BatchJobChanged
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Generator
     from typing import TypeVar
 
     from nanobatch.backend import BatchBackend, BatchJob
@@ -81,11 +81,17 @@ class Post:
         self._shards: dict[str, Shard] = {}
         self._changed = anyio.Event()
         self._is_busy = False
+        self._is_held_up = False
 
     @property
     def is_empty(self) -> bool:
         """Whether everything that was ordered is sent."""
         return not (self._lying or self._shards or self._is_busy)
+
+    @property
+    def is_held_up(self) -> bool:
+        """Whether there is no money for more now, or the provider takes no more."""
+        return self._is_held_up
 
     async def put(
         self,
@@ -166,8 +172,8 @@ class Post:
             return
         self._room.shut(is_shut=True)
         await self._send_all()
-        await self._purse.reserve_patiently(worst_nano, purpose="The next slot of a batch job")
-        self._room.shut(is_shut=False)
+        with self._held_up():
+            await self._purse.reserve_patiently(worst_nano, purpose="The next slot of a batch job")
 
     async def _send_all(self) -> None:
         while self._shards:
@@ -216,11 +222,16 @@ class Post:
 
     async def _create(self, shard: Shard, number: int, file: str) -> BatchJob | None:
         """Return the job that the provider made; `None` if nobody can know whether it did."""
+        is_doubtful = False
         while True:
             with self._control.waiting():
                 await self._store.commit(
                     lambda db: mark_batch(db, number, BatchPhase.CREATING, input_file=file)
                 )
+            if self._control.is_stopping:  # since it was written down
+                if not is_doubtful:
+                    await self._drop(number, file)
+                raise RunStopped
             try:
                 with self._control.in_flight():
                     return await self._backend.create_batch(
@@ -232,17 +243,32 @@ class Post:
                 is_doubtful = (fault.status or 0) >= HTTP_SERVER_ERROR
                 if not is_doubtful:
                     await self._store.commit(lambda db: mark_batch(db, number, BatchPhase.PLANNED))
-                await self._wait_or_stop(fault)
+                try:
+                    await self._wait_or_stop(fault)
+                except RunStopped:
+                    if not is_doubtful:
+                        await self._drop(number, file)
+                    raise
                 if is_doubtful and (job := await self._found(shard.name)) is not None:
                     return job
 
+    async def _drop(self, number: int, file: str) -> None:
+        """Take back a job that was not ordered after all, and what was uploaded for it."""
+        await self._store.commit(lambda db: mark_batch(db, number, BatchPhase.PLANNED))
+        with self._control.in_flight(), suppress(ProviderError):
+            await self._backend.delete_file(file)
+
     async def _found(self, name: str) -> BatchJob | None:
         """Return the job if the provider made it although it said it did not."""
-        with suppress(ProviderError):
+
+        async def look() -> BatchJob | None:
             async for job in self._backend.list_batches():
                 if job.display_name == name:
                     return job
-        return None
+            return None
+
+        # Until there is a whole list, nothing is ordered again.
+        return await self._until_taken(look)
 
     async def _until_taken(self, send: Callable[[], Awaitable[T]]) -> T:
         """Do something that is free until the provider takes it."""
@@ -261,12 +287,9 @@ class Post:
         """
         match fault:
             case TransientError():
-                self._room.shut(is_shut=True)
-                with self._control.waiting():
-                    await anyio.sleep(
-                        at_least(self._options.poll_seconds, fault.retry_after_seconds)
-                    )
-                self._room.shut(is_shut=False)
+                seconds = at_least(self._options.poll_seconds, fault.retry_after_seconds)
+                with self._held_up(), self._control.waiting():
+                    await anyio.sleep(seconds)
                 return
             case ModelGoneError():
                 ended = Ended.MODEL
@@ -274,6 +297,15 @@ class Post:
                 ended = Ended.ACCOUNT
         self._control.stop(ended, f"The batch service does not take the job: {fault}")
         raise RunStopped
+
+    @contextmanager
+    def _held_up(self) -> Generator[None]:
+        """Take no orders for as long as there is no room for them."""
+        self._room.shut(is_shut=True)
+        self._is_held_up = True
+        yield
+        self._is_held_up = False
+        self._room.shut(is_shut=False)
 
     def _wake(self) -> None:
         self._changed.set()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from nanobatch.checkpoint.changes import now_micros
 from nanobatch.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -24,6 +25,9 @@ LOST_SECONDS = 600.0
 """How long the provider's list is searched: it may lag behind. After that the calls of the job are
 unknown money, and their slots are drawn anew."""
 LEAST_SEARCHES = 3
+LONG_LOST_SECONDS = 86_400.0
+"""After so long the list does not lag any more and one look at it is enough: a run that is left at
+once would never have searched for long."""
 
 
 class Search:
@@ -69,6 +73,8 @@ class Search:
 
     def is_hopeless(self, row: BatchRow) -> bool:
         """Count another look in vain; return whether it was the last."""
+        if now_micros() - row.at > LONG_LOST_SECONDS * 1e6:
+            return True
         now = anyio.current_time()
         since, times = self._not_seen.get(row.number, (now, 0))
         self._not_seen[row.number] = since, times + 1
