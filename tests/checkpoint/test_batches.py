@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import anyio
 import pytest
 
-from nanobatch import CheckpointError
+from nanobatch import CheckpointError, ConfigError
 from nanobatch.checkpoint import Checkpoint
 from nanobatch.checkpoint.batches import (
     BatchPhase,
@@ -274,3 +274,25 @@ async def test_after_a_kill_only_results_that_are_still_to_be_read_are_left(
         left = {path.name for path in (tmp_path / "batches").iterdir()}
 
     assert left == kept
+
+
+async def test_a_batch_job_can_be_given_up_and_its_slots_are_free_again(tmp_path: Path) -> None:
+    async with Checkpoint.open(tmp_path) as checkpoint:
+        story = Story(checkpoint.store)
+        _order(story, story.take(job(want=3), run=1), phase=BatchPhase.RUNNING)
+
+        with pytest.raises(ConfigError, match="No batch job 'batches/x' is on its way"):
+            checkpoint.give_up("batches/x", "a typing mistake")
+        waited = checkpoint.give_up("batches/b", "deleted in the console")
+
+        assert waited == 2
+        assert story.write(batches_on_their_way) == []
+        assert story.take(job(want=3), run=2).awaited == []
+        assert checkpoint.spend.unknown_usd == 2 * Decimal("0.12")
+        (first, _) = (line for line in checkpoint.ledger() if line.call is not None)
+        checkpoint.settle(first.call or 0, 0, "not on the bill")
+        assert checkpoint.spend.unknown_usd == Decimal("0.12")
+        (seen,) = checkpoint.batch_jobs()
+        assert seen.state == "lost"
+    with Checkpoint.read(tmp_path) as reader:
+        assert reader.verify().faults == ()

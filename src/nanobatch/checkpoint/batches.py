@@ -39,6 +39,7 @@ __all__ = [
     "batches_on_their_way",
     "close_unbilled",
     "drop_planned",
+    "give_up",
     "mark_batch",
     "plan_batch",
 ]
@@ -294,6 +295,33 @@ def drop_planned(db: sqlite3.Connection) -> list[AwaitedCall]:
         mark_batch(db, batch.number, BatchPhase.DROPPED)
         dropped += calls
     return dropped
+
+
+def give_up(db: sqlite3.Connection, name: str, *, reason: str) -> int | None:
+    """Wait no longer for a batch job; return how many calls did, `None` if it is not on its way.
+
+    Args:
+        db: Inside a transaction, while no run is on.
+        name: The provider's name of it, or ours.
+        reason: Goes into the ledger.
+    """
+    row = next((row for row in batches_on_their_way(db) if name in (row.job, row.name)), None)
+    if row is None:
+        return None
+    calls = awaited_calls(db, row.number)
+    for one in calls:
+        settlement = Settlement(
+            call=one.call,
+            slot=one.row.number,
+            job=one.row.job,
+            outcome=Outcome.UNKNOWN,
+            unknown_nano=one.worst_nano,
+            note=f"given up: {reason}",
+        )
+        settle(db, settlement)
+        set_slot(db, one.row.number, SlotState.REJECTED if one.billed else SlotState.VOID)
+    mark_batch(db, row.number, BatchPhase.LOST)
+    return len(calls)
 
 
 def close_unbilled(db: sqlite3.Connection, one: AwaitedCall, *, note: str) -> None:

@@ -11,6 +11,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint.audit import is_closed_well
+from nanobatch.checkpoint.batches import give_up
 from nanobatch.checkpoint.changes import Settlement, settle
 from nanobatch.checkpoint.descriptors import RESERVE
 from nanobatch.checkpoint.files import ImageFiles, create_folder, disk_errors
@@ -115,6 +116,30 @@ class Checkpoint(CheckpointReader):
         self.store.writer.commit_now(
             lambda db: _settle_by_hand(db, call, nano_of_usd(amount), reason)
         )
+
+    def give_up(self, batch_job: str, reason: str) -> int:
+        """Wait no longer for a batch job that nobody can ask for any more.
+
+        Its slots are drawn anew by the next run. What it cost, if anything, stays unknown money at
+        the worst case, which `settle` can put right.
+
+        Args:
+            batch_job: Its name, as `batch_jobs()` gives it: the provider's or ours.
+            reason: Why you know that nothing will come; kept in the ledger.
+
+        Returns:
+            How many calls waited for it.
+
+        Raises:
+            ConfigError: No such batch job is on its way, or a run is on.
+            CheckpointError: The checkpoint is closed, or the disk refused.
+        """
+        if self.store.is_in_run:
+            raise ConfigError("A run is going on in this checkpoint: give up after it has ended.")
+        calls = self.store.writer.commit_now(lambda db: give_up(db, batch_job, reason=reason))
+        if calls is None:
+            raise ConfigError(f"No batch job {batch_job!r} is on its way in this checkpoint.")
+        return calls
 
     def close(self) -> None:
         """Settle what is still in flight as unknown and let go of the folder."""

@@ -410,7 +410,8 @@ class Collector:
             self._control.stop(
                 Ended.ACCOUNT,
                 f"The provider does not know the batch job {of.job} of this checkpoint. Run with "
-                f"the key of the account that created it. ({fault})",
+                "the key of the account that created it, or, if it was deleted there, wait no "
+                f"longer with checkpoint.give_up({of.job!r}, reason). ({fault})",
             )
         elif isinstance(fault, AccountError | BadRequestError):
             self._control.stop(Ended.ACCOUNT, str(fault))
