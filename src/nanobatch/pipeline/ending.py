@@ -106,7 +106,7 @@ class SlotEnder:
             reason = f"{job.unsafe_streak} slots in a row were refused as unsafe: {outcome.reason}"
             job.close(JobStatus.REFUSED, reason, is_final=True)
         elif not is_billed:
-            self._count_void(job, outcome.reason)
+            self._count_void(slot, outcome.reason)
         if is_billed and outcome.verdict is not SlotVerdict.REFUSED:
             self._count_judged(row.stage, outcome)
 
@@ -150,7 +150,7 @@ class SlotEnder:
         elif isinstance(fault, ModelGoneError):
             self._lose_tier(row.tier, fault)
         elif not is_billed:
-            self._count_void(job, str(fault))
+            self._count_void(slot, str(fault))
 
     async def hold(self, slot: WalkedSlot, error: FilterFailed) -> None:
         """Leave an image in `staging/` that no filter could judge; nothing is bought instead."""
@@ -261,7 +261,11 @@ class SlotEnder:
                 f"the prompts: {fault} Fix what they have in common and run again.",
             )
 
-    def _count_void(self, job: JobProgress, reason: str) -> None:
+    def _count_void(self, slot: WalkedSlot, reason: str) -> None:
+        """Count a slot that the provider failed; those of one batch job all fail together."""
+        job = slot.job
+        if slot.by_batch:
+            return  # the rounds are counted: what is missing after them is drawn at once
         job.void_streak += 1
         if job.void_streak >= MAX_VOID_SLOTS:
             job.close(JobStatus.FAILED, f"{job.void_streak} slots in a row had no answer: {reason}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanobatch import BatchJobChanged, Ended, Gemini, RunEnded
+from nanobatch import BatchJobChanged, Ended, Gemini, Job, JobStatus, RunEnded
 from nanobatch.pipeline.batch import collecting
 from nanobatch.simulator.batch import End, Polls
 from tests.pipeline.batch.orders import by_batch, check_books, failures, jobs, provider, worst_usd
@@ -34,6 +34,20 @@ async def test_a_job_that_brings_nothing_costs_nothing_and_its_slots_are_ordered
     assert sum(len(job.keys) for job in server.batches.jobs) == 6
     assert len(server.batches.jobs[0].keys) == 3
     assert server.bill.requests == 3
+
+
+async def test_a_job_that_fails_as_a_whole_does_not_fail_those_who_want_many_images(
+    tmp_path: Path,
+) -> None:
+    """Three void slots in a row are a sign of trouble only if they were drawn one by one."""
+    async with provider(ends=(End.EXPIRED,)) as server:
+        result = await by_batch(server, tmp_path).run([Job(id="many", prompt="a fox", want=5)])
+        await check_books(server, tmp_path)
+
+    assert result.ended is Ended.COMPLETE
+    assert result.jobs["many"].status is JobStatus.DONE
+    assert len(result.jobs["many"].images) == 5
+    assert server.bill.interactive_usd == 0  # the second order brought them all
 
 
 async def test_when_every_job_fails_the_wants_are_drawn_at_once(tmp_path: Path) -> None:
