@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from benchmarks.economics.populations import Prompt
     from nanobatch import Job
-    from nanobatch.pipeline.progress import Closing
+    from nanobatch.pipeline.closing import Closing
     from nanobatch.policy import Router
 
 __all__ = ["Played", "play"]

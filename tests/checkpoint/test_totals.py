@@ -36,6 +36,12 @@ def assert_equal_everywhere(reader: CheckpointReader) -> None:
             lines = LedgerTotals.of(reader.ledger_at(reader.moment(), tier=tier, tag=tag))
             model = reader.cost_model(tier=tier, tag=tag)
             assert model._totals == lines, (tier, tag)
+        for stage in Stage:
+            of_stage = [
+                line for line in reader.ledger_at(reader.moment(), tier=tier) if line.stage is stage
+            ]
+            model = reader.cost_model(tier=tier, stage=stage)
+            assert model._totals == LedgerTotals.of(of_stage), (tier, stage)
 
 
 def test_everything_there_is_adds_up(run_folder: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "batch_job_of",
     "batches_on_their_way",
     "close_unbilled",
+    "count_awaited",
     "drop_planned",
     "give_up",
     "mark_batch",
@@ -236,6 +237,15 @@ JOIN jobs j ON j.number = s.job WHERE c.is_open = 1 AND {where} ORDER BY c.numbe
 def awaited_calls(db: sqlite3.Connection, batch: int) -> list[AwaitedCall]:
     """Return the calls of a batch job that have no answer yet."""
     return _awaited(db, "b.batch = ?", (batch,))
+
+
+def count_awaited(db: sqlite3.Connection, batch: int) -> int:
+    """Return how many calls of a batch job have no answer yet."""
+    query = (
+        "SELECT count(*) FROM batch_calls b JOIN calls c ON c.number = b.number "
+        "WHERE b.batch = ? AND c.is_open = 1"
+    )
+    return int(db.execute(query, (batch,)).fetchone()[0])
 
 
 def awaited_call(db: sqlite3.Connection, call: int, *, batch: int) -> AwaitedCall | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "REQUESTS",
+    "RESULTS",
     "ImageFiles",
     "create_folder",
     "disk_errors",
@@ -36,6 +38,7 @@ __all__ = [
 ]
 
 MAX_STEM_BYTES = 150
+REQUESTS, RESULTS = "requests.jsonl", "results.jsonl"
 CHUNK_BYTES = 1 << 20
 _SAFE = frozenset("-_. ")
 _LEADS_AWAY = frozenset("/\\\0")
@@ -61,6 +64,14 @@ class ImageFiles:
         self.quarantine = root / "quarantine"
         self.lost_and_found = root / "lost+found"
         self.batches = root / "batches"
+
+    def requests_of(self, batch_job: str) -> Path:
+        """Return where the requests of a batch job lie until it is created, by our name of it."""
+        return self.batches / f"{batch_job}.{REQUESTS}"
+
+    def results_of(self, batch_job: str) -> Path:
+        """Return where the results of a batch job lie until they are settled."""
+        return self.batches / f"{batch_job}.{RESULTS}"
 
     def create(self) -> None:
         """Create the folders every run needs."""

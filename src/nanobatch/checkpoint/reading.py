@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         Spend,
         VerifyReport,
     )
-    from nanobatch.cost import LedgerLine
+    from nanobatch.cost import LedgerLine, Stage
 
 __all__ = ["CheckpointReader", "accepted_image", "kept_candidate", "spent_nano"]
 
@@ -104,16 +104,24 @@ class CheckpointReader(Inquiries):
         """
         yield from self.ledger_at(self.moment())
 
-    def cost_model(self, tier: Tier | str | None = None, tag: str | None = None) -> CostModel:
-        """Return what the ledger measured, of one tier or one tag if given.
+    def cost_model(
+        self,
+        tier: Tier | str | None = None,
+        tag: str | None = None,
+        *,
+        stage: Stage | None = None,
+    ) -> CostModel:
+        """Return what the ledger measured, of one tier, tag or stage if given.
 
         Args:
             tier: Only slots of this tier. Wants belong to no tier, so `wanted` is then 0.
             tag: Only jobs with this tag.
+            stage: Only slots of this stage; of wants as with a tier.
         """
-        wanted = None if tier is None else Tier(tier)
+        of_tier = None if tier is None else Tier(tier)
         with self._reading_rows():
-            return CostModel.from_totals(ledger_totals(self._connection(), tier=wanted, tag=tag))
+            totals = ledger_totals(self._connection(), tier=of_tier, stage=stage, tag=tag)
+            return CostModel.from_totals(totals)
 
     def filters(self) -> tuple[FilterFigures, ...]:
         """Return what each filter was asked, rejected and charged, in the order they are asked.

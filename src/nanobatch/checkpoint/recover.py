@@ -14,7 +14,7 @@ from nanobatch.checkpoint.batches import (
     drop_planned,
 )
 from nanobatch.checkpoint.changes import NewCandidate, Settlement, set_slot, settle
-from nanobatch.checkpoint.files import disk_errors, sync_file, sync_folder
+from nanobatch.checkpoint.files import REQUESTS, RESULTS, disk_errors, sync_file, sync_folder
 from nanobatch.checkpoint.records import SlotState
 from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import LineKind, Outcome
@@ -34,8 +34,6 @@ _DEAD = "the run ended before the answer was settled"
 _STAGED = "SELECT 1 FROM candidates WHERE file = ? AND state NOT IN ('rejected', 'broken')"
 _REJECTED = "SELECT 1 FROM candidates WHERE file = ? AND state IN ('rejected', 'broken')"
 _ACCEPTED = "SELECT 1 FROM images WHERE file = ?"
-
-_REQUESTS, _RESULTS = "requests.jsonl", frozenset({"results.jsonl", "results.jsonl.part"})
 
 
 def is_tidy(db: sqlite3.Connection, files: ImageFiles) -> bool:
@@ -137,7 +135,7 @@ def _coming_again(db: sqlite3.Connection, files: ImageFiles) -> set[int]:
     return {
         one.call
         for batch in batches_on_their_way(db)
-        if (files.batches / f"{batch.name}.results.jsonl").is_file()
+        if files.results_of(batch.name).is_file()
         for one in awaited_calls(db, batch.number)
     }
 
@@ -206,8 +204,8 @@ def _clear_batches(db: sqlite3.Connection, files: ImageFiles) -> None:
     awaited = {batch.name for batch in batches_on_their_way(db)}
     for entry in _entries(files.batches):
         name, _, ending = entry.name.partition(".")
-        is_settled = name not in awaited and ending in _RESULTS
-        if name.startswith("nb-") and (ending == _REQUESTS or is_settled):
+        is_settled = name not in awaited and ending in (RESULTS, f"{RESULTS}.part")
+        if name.startswith("nb-") and (ending == REQUESTS or is_settled):
             Path(entry.path).unlink()
 
 

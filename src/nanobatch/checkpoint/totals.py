@@ -15,6 +15,7 @@ from nanobatch.models.money import usd_of_nano
 if TYPE_CHECKING:
     import sqlite3
 
+    from nanobatch.cost import Stage
     from nanobatch.models import Tier
 
 __all__ = ["ledger_totals"]
@@ -25,7 +26,10 @@ _LARGEST_SQUARED: Final = 3_037_000_499
 _BITS: Final = 31
 """Squares are added in two halves of so many bits, for the same reason."""
 
-_OF = "(? IS NULL OR s.tier = ?) AND (? IS NULL OR j.tag = ?)"
+_OF = (
+    "(:tier IS NULL OR s.tier = :tier) AND (:stage IS NULL OR s.stage = :stage) "
+    "AND (:tag IS NULL OR j.tag = :tag)"
+)
 
 # One row per slot with a line; a WANT line has no slot and no money.
 _BY_SLOT = """
@@ -61,22 +65,29 @@ _WITHOUT_SLOT = """
 SELECT number FROM ledger
 WHERE slot IS NULL AND (kind != 'want' OR usd_nano != 0 OR unknown_nano != 0) LIMIT 1
 """
-_WANTED = "SELECT coalesce(sum(max(want, 0)), 0) FROM jobs j WHERE ? IS NULL OR j.tag = ?"
+_WANTED = """
+SELECT coalesce(sum(max(want, 0)), 0) FROM jobs j WHERE :tag IS NULL OR j.tag = :tag
+"""
 _DELIVERED = """
 SELECT coalesce(sum(min(max(j.want, 0), i.number)), 0)
 FROM (SELECT job, count(*) AS number FROM images GROUP BY job) i JOIN jobs j ON j.number = i.job
-WHERE ? IS NULL OR j.tag = ?
+WHERE :tag IS NULL OR j.tag = :tag
 """
 
 
 def ledger_totals(
-    db: sqlite3.Connection, *, tier: Tier | None = None, tag: str | None = None
+    db: sqlite3.Connection,
+    *,
+    tier: Tier | None = None,
+    stage: Stage | None = None,
+    tag: str | None = None,
 ) -> LedgerTotals:
-    """Add up the ledger, calls in flight as unknown money; or what it says of a tier or a tag.
+    """Add up the ledger, calls in flight as unknown money; or what it says of some of its slots.
 
     Args:
         db: In no transaction; it reads in one of its own, so all figures are of one moment.
         tier: Only slots of this tier. Wants belong to no tier, so nothing is wanted then.
+        stage: Only slots of this stage; of wants as with a tier.
         tag: Only jobs with this tag.
 
     Raises:
@@ -85,32 +96,30 @@ def ledger_totals(
     """
     db.execute("BEGIN")
     try:
-        return _totals(db, tier, tag)
+        return _totals(db, {"tier": tier, "stage": stage, "tag": tag})
     finally:
         db.execute("ROLLBACK")
 
 
-def _totals(db: sqlite3.Connection, tier: Tier | None, tag: str | None) -> LedgerTotals:
+def _totals(db: sqlite3.Connection, which: dict[str, str | None]) -> LedgerTotals:
     lost = db.execute(_WITHOUT_SLOT).fetchone()
     if lost is not None:
         raise ValueError(f"Ledger line {lost[0]} moves money or an image, but lacks its slot.")
-    which = (tier, tier, tag, tag)
     # Without a condition SQLite need not look at the jobs, which is half of the work.
-    is_part = tier is not None or tag is not None
+    is_part = any(value is not None for value in which.values())
     slots = f"{_JOINED} {_JOB} WHERE {_OF}" if is_part else f"{_JOINED} WHERE true"
-    values = which if is_part else ()
     (
         call_nano, all_nano, unknown_nano, calls, accepted, *by_slot, dearest,
-    ) = _integers(db, _SLOTS.format(slots=slots), values)  # fmt: skip
+    ) = _integers(db, _SLOTS.format(slots=slots), which)  # fmt: skip
     number, yielded, nano, high, low, accepted_nano, least, most_calls = by_slot
     if dearest <= _LARGEST_SQUARED:
         square = (high << _BITS) + low
     else:
-        square = sum(usd**2 for (usd,) in db.execute(_COSTS.format(slots=slots), values))
+        square = sum(usd**2 for (usd,) in db.execute(_COSTS.format(slots=slots), which))
     wanted = delivered = 0
-    if tier is None:
-        (wanted,) = _integers(db, _WANTED, (tag, tag))
-        (delivered,) = _integers(db, _DELIVERED, (tag, tag))
+    if which["tier"] is None and which["stage"] is None:
+        (wanted,) = _integers(db, _WANTED, which)
+        (delivered,) = _integers(db, _DELIVERED, which)
     (in_flight_nano,) = _integers(db, _IN_FLIGHT, which)
     return LedgerTotals(
         slots=number,
@@ -137,7 +146,7 @@ def _totals(db: sqlite3.Connection, tier: Tier | None, tag: str | None) -> Ledge
     )
 
 
-def _integers(db: sqlite3.Connection, query: str, values: tuple[Any, ...]) -> tuple[int, ...]:
+def _integers(db: sqlite3.Connection, query: str, values: dict[str, str | None]) -> tuple[int, ...]:
     row: tuple[Any, ...] = db.execute(query, values).fetchone()
     if not all(isinstance(value, int) for value in row):
         raise TypeError("it holds something else where a whole number belongs")

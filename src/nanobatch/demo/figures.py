@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from nanobatch.checkpoint import CheckpointReader, FilterFigures, JobResult
-    from nanobatch.cost import LedgerLine
     from nanobatch.job import Job
 
 __all__ = ["Standing", "Step"]
@@ -74,7 +73,6 @@ class Standing:
             left = _left(job, checkpoint.job(job.id), results.get(job.id))
             if left > 0:
                 missing.append(job.model_copy(update={"want": left}))
-        lines = list(checkpoint.ledger())
         return cls(
             is_new=False,
             wanted=wanted,
@@ -84,8 +82,8 @@ class Standing:
             missing=tuple(missing),
             undone=tuple(one for one in results.values() if one.status is not JobStatus.DONE),
             spend=checkpoint.spend,
-            cost=CostModel.from_ledger(lines),
-            by_step=_by_step(lines),
+            cost=checkpoint.cost_model(),
+            by_step=_by_step(checkpoint),
             failures=Counter(failure.kind for failure in checkpoint.failures()),
             filters=checkpoint.filters(),
         )
@@ -110,9 +108,8 @@ def _left(job: Job, stored: Job | None, result: JobResult | None) -> int:
     return job.want - len(result.images)
 
 
-def _by_step(lines: Sequence[LedgerLine]) -> dict[Step, CostModel]:
-    groups: defaultdict[Step, list[LedgerLine]] = defaultdict(list)
-    for line in lines:
-        if line.tier is not None and line.stage is not None:
-            groups[line.tier, line.stage].append(line)
-    return {step: CostModel.from_ledger(group) for step, group in groups.items()}
+def _by_step(checkpoint: CheckpointReader) -> dict[Step, CostModel]:
+    models = {
+        (tier, stage): checkpoint.cost_model(tier, stage=stage) for tier in Tier for stage in Stage
+    }
+    return {step: model for step, model in models.items() if model.slots}

@@ -79,7 +79,7 @@ class Admission:
         """
         images = 0 if judges else 1
         while True:
-            foreseen = self._foreseen(model_id, worst_nano)
+            foreseen = self.foreseen(model_id, worst_nano)
             with self._control.waiting(to_judge=judges):
                 await self._pauses.wait(model_id)
                 await self._pacer.reserve(foreseen, images=images)
@@ -89,7 +89,7 @@ class Admission:
                 self._pacer.cancel(reserved_nano=foreseen, images=images)
                 raise
             is_paused = self._pauses.seconds_left(model_id) > 0
-            if not is_paused and foreseen == self._foreseen(model_id, worst_nano):
+            if not is_paused and foreseen == self.foreseen(model_id, worst_nano):
                 return ticket
             # Something was learnt while it stood in line; it holds nothing others could use.
             self._pacer.cancel(reserved_nano=foreseen, images=images)
@@ -98,8 +98,7 @@ class Admission:
 
     def leave(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Settle a request: what it did cost, unknown money included, takes its reserve's place."""
-        if cost_nano > ticket.worst_nano:
-            self._foresee(ticket, cost_nano)
+        self.note_cost(ticket.model_id, reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
         self._purse.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
         self._pacer.settle(
             reserved_nano=ticket.worst_nano, cost_nano=cost_nano, images=ticket.images
@@ -144,18 +143,21 @@ class Admission:
             images=0 if judges else 1,
         )
 
-    def _foreseen(self, model_id: str, worst_nano: int) -> int:
+    def foreseen(self, model_id: str, worst_nano: int) -> int:
         """Return what to reserve: more than the model says once an answer did cost more."""
         excess = self._excess.get(model_id)
         return worst_nano if excess is None else ceil(worst_nano * excess)
 
-    def _foresee(self, ticket: Ticket, cost_nano: int) -> None:
-        excess = self._excess.get(ticket.model_id, Fraction(1))
-        self._excess[ticket.model_id] = excess * Fraction(cost_nano, ticket.worst_nano)
+    def note_cost(self, model_id: str, *, reserved_nano: int, cost_nano: int) -> None:
+        """Reserve more from now on if a call cost more than was reserved for it."""
+        if cost_nano <= reserved_nano:
+            return
+        excess = self._excess.get(model_id, Fraction(1))
+        self._excess[model_id] = excess * Fraction(cost_nano, reserved_nano)
         _log.warning(
             "A call on %s cost %s USD, more than the %s USD reserved for it; "
             "the reserve is raised.",
-            ticket.model_id,
+            model_id,
             usd_of_nano(cost_nano),
-            usd_of_nano(ticket.worst_nano),
+            usd_of_nano(reserved_nano),
         )

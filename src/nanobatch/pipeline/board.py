@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import anyio
 
+from nanobatch.pipeline.closing import closing_of
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.quota import SlotQuota
 
@@ -17,9 +18,10 @@ if TYPE_CHECKING:
     from nanobatch.job import Job
     from nanobatch.models import Tier
     from nanobatch.pipeline.batch.orders import OrderRoom
+    from nanobatch.pipeline.closing import Closing
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.intake import Intake
-    from nanobatch.pipeline.progress import Closing, JobProgress
+    from nanobatch.pipeline.progress import JobProgress
     from nanobatch.pipeline.steps import Step
 
 __all__ = ["Board"]
@@ -193,7 +195,7 @@ class Board:
 
     async def _end(self, job: JobProgress) -> None:
         self._active.discard(job)
-        await self._conclude(job, job.conclude(self.gone))
+        await self._conclude(job, closing_of(job, gone=self.gone))
 
     async def _read(self) -> None:
         """Take up the next jobs of the input; one worker reads, the others wait for it."""

@@ -12,7 +12,8 @@ from nanobatch.checkpoint.changes import NewFailure
 from nanobatch.cost import Stage
 from nanobatch.errors import BadRequestError, FilterError, ModelGoneError
 from nanobatch.pipeline.control import Ended
-from nanobatch.pipeline.judging import FilterFailed, Judgement
+from nanobatch.pipeline.judgement import Judgement
+from nanobatch.pipeline.judging import FilterFailed
 from nanobatch.pipeline.outcome import SlotVerdict
 from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.pipeline.progress import MAX_UNSAFE_SLOTS, MAX_VOID_SLOTS

@@ -15,7 +15,7 @@ from nanobatch.errors import FilterError
 from nanobatch.filters.protocol import asks_model, name_of, remembers, worst_case_usd
 from nanobatch.models.money import nano_of_usd, usd_of_nano
 from nanobatch.pipeline.asking import About
-from nanobatch.pipeline.panel import FilterFailed, Judgement, Panel
+from nanobatch.pipeline.panel import FilterFailed, Panel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
     from nanobatch.filters.protocol import Ask
     from nanobatch.pipeline.asking import Asker
     from nanobatch.pipeline.bills import SlotBills
+    from nanobatch.pipeline.judgement import Judgement
     from nanobatch.pipeline.purse import Purse
 
-__all__ = ["FilterFailed", "Judge", "Judgement"]
+__all__ = ["FilterFailed", "Judge"]
 
 RECALL_IMAGES = 500
 """Images of earlier runs that a filter is told of at a time: a page of the database."""

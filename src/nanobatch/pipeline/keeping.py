@@ -29,7 +29,7 @@ from nanobatch.pipeline.events import (
     FailureRecorded,
     ImageAccepted,
 )
-from nanobatch.pipeline.judging import Judgement
+from nanobatch.pipeline.judgement import Judgement
 from nanobatch.pipeline.thumbnail import thumbnail_of_candidate, thumbnail_of_file
 
 if TYPE_CHECKING:

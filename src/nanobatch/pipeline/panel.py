@@ -6,12 +6,10 @@ It knows nothing of money and of checkpoints, so whoever has a candidate can hav
 from __future__ import annotations
 
 import inspect
-import json
 import math
 import os
 import time
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from functools import partial
 from itertools import groupby
 from typing import TYPE_CHECKING, Protocol, cast
@@ -22,7 +20,6 @@ import anyio.to_thread
 from anyio import from_thread
 
 from nanobatch.backend.foreign import plain_text
-from nanobatch.candidate import Verdict
 from nanobatch.errors import BrokenImageError, CheckpointError
 from nanobatch.filters.container import fault_of, is_checked
 from nanobatch.filters.protocol import (
@@ -37,18 +34,19 @@ from nanobatch.filters.protocol import (
     worst_case_usd,
 )
 from nanobatch.pipeline.control import RunStopped
+from nanobatch.pipeline.judgement import Judgement
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Mapping, Sequence
+    from collections.abc import Callable, Generator, Sequence
 
     from nanobatch.backend import JsonRequest, Reply
-    from nanobatch.candidate import AcceptedImage, Candidate
+    from nanobatch.candidate import AcceptedImage, Candidate, Verdict
     from nanobatch.filters import AnyFilter, RemembersAccepted
     from nanobatch.filters.protocol import Ask, AskModel
     from nanobatch.models import Model
 
-__all__ = ["FILTER_THREADS", "FilterFailed", "Judgement", "Panel"]
+__all__ = ["FILTER_THREADS", "FilterFailed", "Panel"]
 
 FILTER_THREADS = (os.cpu_count() or 1) + 2
 """Sync filters at work at the same time; a hung one is given up and takes no other's place."""
@@ -62,59 +60,6 @@ class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
         self.image: AcceptedImage | None = None
         """The accepted image it was told of, if it was."""
         super().__init__(message)
-
-
-@dataclass(slots=True, kw_only=True)
-class Judgement:
-    """The verdict of all filters together."""
-
-    is_broken: bool = False
-    accepted: bool = True
-    filter_name: str = ""
-    """The filter that rejected it."""
-    reason: str = ""
-    score: float | None = None
-    """The last score a filter gave."""
-    memos: dict[str, bytes] = field(default_factory=dict[str, bytes])
-    """What filters want to remember of it if it is accepted, by filter name."""
-    answers: dict[str, Verdict] = field(default_factory=dict[str, Verdict])
-    """What parts of combinations said that remember nothing, by their place: they are not asked
-    again, and not paid again, when a candidate that waited is compared once more."""
-    is_again: bool = False
-    """Whether memos and answers are those of an earlier judgement, so that they may be used."""
-
-    @property
-    def memos_json(self) -> str:
-        """The memos as they are stored of an accepted image."""
-        return json.dumps({name: memo.hex() for name, memo in self.memos.items()})
-
-    @property
-    def waiting_json(self) -> str:
-        """The memos as they are stored of a candidate that waits, with the answers."""
-        answers = {f"{_ANSWER}{place}": _as_memo(said) for place, said in self.answers.items()}
-        return json.dumps({name: memo.hex() for name, memo in (self.memos | answers).items()})
-
-    @classmethod
-    def again(cls, stored: Mapping[str, bytes], *, score: float | None = None) -> Judgement:
-        """Return what was known of a candidate that waited, to go on with.
-
-        Args:
-            stored: What `waiting_json` was read as.
-            score: The score it has.
-
-        Raises:
-            ValueError: Somebody edited it, and it makes no sense.
-        """
-        return cls(
-            score=score,
-            memos={name: memo for name, memo in stored.items() if not name.startswith(_ANSWER)},
-            answers={
-                name.removeprefix(_ANSWER): _as_answer(memo)
-                for name, memo in stored.items()
-                if name.startswith(_ANSWER)
-            },
-            is_again=True,
-        )
 
 
 class _Begin(Protocol):
@@ -378,9 +323,6 @@ class _Place:
                 said = time.monotonic()
 
 
-_ANSWER = "answer of "
-
-
 def _place_of(part: AnyFilter, whole: AnyFilter, place: str) -> str:
     """Return where a part stands; empty if what it says need not be known again."""
     combination = combines(whole)
@@ -388,17 +330,6 @@ def _place_of(part: AnyFilter, whole: AnyFilter, place: str) -> str:
         return ""
     nth = next((n for n, one in enumerate(combination.parts) if one is part), "?")
     return f"{place or name_of(whole)}/{nth}"
-
-
-def _as_memo(said: Verdict) -> bytes:
-    return json.dumps([said.accepted, said.reason, said.score]).encode()
-
-
-def _as_answer(memo: bytes) -> Verdict:
-    accepted, reason, score = json.loads(memo)
-    return as_verdict(
-        Verdict(accepted=accepted, reason=reason, score=score), filter_name="of an earlier run"
-    )
 
 
 def _works_here(one: AnyFilter) -> bool:

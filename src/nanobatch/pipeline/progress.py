@@ -10,6 +10,7 @@ from nanobatch.checkpoint import InHand, JobStatus, Leftover, TakenJob
 from nanobatch.cost import Stage
 from nanobatch.job import Route
 from nanobatch.models import Tier
+from nanobatch.pipeline.closing import Closing
 from nanobatch.pipeline.quota import SlotQuota
 from nanobatch.pipeline.steps import DrawStep, FinishStep, JudgeStep, LandStep, PickStep
 from nanobatch.policy import Lesson, SlotsBill, Tally, chance_of
@@ -22,22 +23,13 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.steps import Step
     from nanobatch.policy import Router, StopRule
 
-__all__ = ["Closing", "JobProgress"]
+__all__ = ["JobProgress"]
 
 MAX_VOID_SLOTS = 3
 """Void slots in a row after which the provider has failed a job."""
 
 MAX_UNSAFE_SLOTS = 2
 """Slots in a row that end with IMAGE_SAFETY after which a prompt counts as refused."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Closing:
-    """How a job ends once nothing of it is in flight."""
-
-    status: JobStatus
-    reason: str
-    is_final: bool = False
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -84,8 +76,6 @@ class JobProgress:
     unsafe_streak: int = 0
     closing: Closing | None = None
     held_reason: str = ""
-    lacks_model: bool = False
-    """Whether it waits for a tier that is gone."""
     lacks_slots: bool = False
     """Whether it waits for a slot that the run may not begin."""
     lacks_room: bool = False
@@ -256,35 +246,6 @@ class JobProgress:
         """Start nothing more for this job; it ends so once nothing of it is in flight."""
         self.closing = self.closing or Closing(status=status, reason=reason, is_final=is_final)
 
-    def conclude(self, gone: frozenset[Tier]) -> Closing:
-        """Return how the job ends, given that nothing is in flight and no step is left."""
-        want, best_of = self.job.want, self.job.best_of
-        if self.delivered >= want:
-            return Closing(status=JobStatus.DONE, reason="")
-        if self.closing is not None:
-            return self.closing
-        if self.held.total():
-            return Closing(status=JobStatus.PENDING, reason=self.held_reason)
-        stage = self._exhausted_stage()
-        if stage is not None:
-            used = self.taken.slots_used.get(stage, 0)
-            passed = self.taken.passed.get(stage, 0)
-            what = {Stage.DRAFT: "drafts", Stage.FINISH: "finishes"}.get(stage, "candidates")
-            return Closing(
-                status=JobStatus.STOPPED,
-                reason=f"{passed} of {used} {what} passed, wanted: {want * best_of}.",
-            )
-        if self.orders is not None and not self.orders.tops_up and not gone:
-            return Closing(
-                status=JobStatus.PENDING,
-                reason=f"{self.delivered} of {want} images came in the batch rounds it may have, "
-                "and top_up=False: run with more rounds, or let it top up.",
-            )
-        if self.lacks_slots:
-            return Closing(status=JobStatus.PENDING, reason="The run had all the slots it was for.")
-        self.lacks_model = bool(gone)
-        return Closing(status=JobStatus.PENDING, reason="No model that could draw it answers.")
-
     def _finish_step(self, gone: frozenset[Tier]) -> FinishStep | None:
         coming = self.in_flight[Stage.FINISH] + self.held[Stage.FINISH] + self._coming_otherwise
         has_draft = self.picks or len(self.groups) >= self.job.best_of
@@ -416,7 +377,8 @@ class JobProgress:
         wanted = self.job.want * (1 if stage is Stage.FINISH else self.job.best_of)
         return self.stop.cap(passing=self.taken.passed.get(stage, 0), wanted=wanted)
 
-    def _exhausted_stage(self) -> Stage | None:
+    def exhausted_stage(self) -> Stage | None:
+        """Return the stage in which the stop rule allows no further slot; `None` if none."""
         stages = (Stage.FINISH, Stage.DRAFT) if self.is_finish else (Stage.CANDIDATE,)
         return next((stage for stage in stages if self._is_at_cap(stage)), None)
 

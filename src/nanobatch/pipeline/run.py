@@ -45,12 +45,12 @@ if TYPE_CHECKING:
     from nanobatch.checkpoint import Checkpoint, TakenJob
     from nanobatch.job import Job, Route
     from nanobatch.pipeline.chosen import Chosen
+    from nanobatch.pipeline.closing import Closing
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.intake import Jobs
     from nanobatch.pipeline.learning import Learning
     from nanobatch.pipeline.listening import Room
     from nanobatch.pipeline.options import Options
-    from nanobatch.pipeline.progress import Closing
     from nanobatch.pipeline.result import RunResult
     from nanobatch.pipeline.watching import Watch
 
@@ -165,6 +165,7 @@ class Run:
             store=store,
             purse=purse,
             settler=settler,
+            admission=admission,
             control=control,
             emit=self._emit,
             is_calibrating=self._is_calibrating,
@@ -360,7 +361,7 @@ class Run:
 
     async def _conclude(self, job: JobProgress, closing: Closing) -> None:
         """Write down how a job ended."""
-        self._lacks_model = self._lacks_model or job.lacks_model
+        self._lacks_model = self._lacks_model or closing.lacks_model
         if job.lacks_slots and closing.status is JobStatus.PENDING:
             self._lacks_slots = True
         number = job.taken.number

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.caller import Caller
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.ending import SlotEnder
-    from nanobatch.pipeline.judging import Judge, Judgement
+    from nanobatch.pipeline.judgement import Judgement
+    from nanobatch.pipeline.judging import Judge
     from nanobatch.pipeline.keeping import Keeper
     from nanobatch.pipeline.outcome import Arrival
     from nanobatch.pipeline.plan import Draw, Plan
@@ -211,29 +212,27 @@ class SlotWalker:
         except FilterFailed as error:
             await self._ender.hold(slot, error)
             return True
-        if outcome.verdict is SlotVerdict.BROKEN and arrival.is_first:
-            again = await self._ask_again(slot, is_billed=is_billed)
-            if again is not None:
-                return again
+        draw = self._draw_again(slot)
+        if outcome.verdict is SlotVerdict.BROKEN and arrival.is_first and draw is not None:
+            return await self._ask_again(slot, draw, is_billed=is_billed)
         await self._ender.end(slot, outcome, is_billed=is_billed)
         return True
 
-    async def _ask_again(self, slot: WalkedSlot, *, is_billed: bool) -> bool | None:
-        """Ask once more for what a batch job did not bring: with the next order, or at once.
-
-        Returns whether the slot is over now; `None` if it cannot be asked again.
-        """
+    def _draw_again(self, slot: WalkedSlot) -> Draw | None:
+        """Return what to ask for once more; `None` if it cannot be, or not at a full price."""
         orders = slot.job.orders
-        draw = self._plan.draw_again(slot.job.job, slot.row)
-        if draw is None:
+        if orders is not None and not orders.asks_again(slot.row.stage):
             return None
+        return self._plan.draw_again(slot.job.job, slot.row)
+
+    async def _ask_again(self, slot: WalkedSlot, draw: Draw, *, is_billed: bool) -> bool:
+        """Ask with the next order, or at once; return whether the slot is over."""
+        orders = slot.job.orders
         round_ = None if orders is None else orders.again(slot.row.stage)
         order = await self._order(slot, draw, by_batch=round_ is not None)
         if round_ is not None and self._post is not None:
             await self._post.put(slot, order, in_round=round_, is_new_slot=False)
             return False
-        if orders is not None and not orders.tops_up:
-            return None
         await self._fill(slot, order, calls=(False,), is_billed=is_billed)
         return True
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, TypeAlias
 from nanobatch.candidate import Verdict
 from nanobatch.checkpoint import CandidateState
 from nanobatch.filters.protocol import name_of
-from nanobatch.pipeline.panel import Judgement
+from nanobatch.pipeline.judgement import Judgement
 from nanobatch.report.judged import BROKEN
 from nanobatch.report.rules import keeps_verdict
 

@@ -14,7 +14,8 @@ from nanobatch.cost import Stage
 from nanobatch.errors import ConfigError, FilterError
 from nanobatch.filters.protocol import name_of, remembers
 from nanobatch.pipeline.ending import MAX_FILTER_FAILURES
-from nanobatch.pipeline.panel import FILTER_THREADS, FilterFailed, Judgement, Panel
+from nanobatch.pipeline.judgement import Judgement
+from nanobatch.pipeline.panel import FILTER_THREADS, FilterFailed, Panel
 from nanobatch.pipeline.plan import asked_once_more
 from nanobatch.report.judged import BROKEN, ReplayedCandidate, Unjudged, has_passed, read_image
 from nanobatch.report.rules import SlotImages, draft_stands, keeps_verdict

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from nanobatch.candidate import Candidate, Verdict
     from nanobatch.filters import AnyFilter
     from nanobatch.models import Model
-    from nanobatch.pipeline.panel import Judgement
+    from nanobatch.pipeline.judgement import Judgement
     from nanobatch.testing.gallery import GalleryImage
 
 __all__ = ["CheckedImage", "FilterCheck", "check_filter"]

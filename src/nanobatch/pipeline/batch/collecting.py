@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from dataclasses import replace
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -12,17 +11,16 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.backend import BatchState, lines_of
-from nanobatch.backend.faults import EMPTY, NOT_FOUND, fault_of_reply
-from nanobatch.checkpoint import Leftover, SlotState
+from nanobatch.backend.faults import NOT_FOUND
 from nanobatch.checkpoint.batches import (
     BatchPhase,
     answered_calls,
-    awaited_call,
     awaited_calls,
     batches_on_their_way,
+    count_awaited,
     mark_batch,
 )
-from nanobatch.checkpoint.changes import NewFailure, fail, now_micros, set_slot
+from nanobatch.checkpoint.changes import now_micros
 from nanobatch.checkpoint.files import create_folder, disk_errors
 from nanobatch.errors import (
     AccountError,
@@ -31,29 +29,24 @@ from nanobatch.errors import (
     ProviderError,
     TransientError,
 )
-from nanobatch.pipeline.batch.searching import Search
 from nanobatch.pipeline.batch.shard import call_of
 from nanobatch.pipeline.batch.tidying import Tidier
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.events import BatchJobChanged
-from nanobatch.pipeline.outcome import Arrival
-from nanobatch.pipeline.settling import Purchase
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
     from pathlib import Path
 
-    from nanobatch.backend import BatchBackend, BatchJob, BatchLine, Reply
+    from nanobatch.backend import BatchBackend, BatchJob, BatchLine
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.batches import AwaitedCall, BatchRow
-    from nanobatch.models import Model
-    from nanobatch.pipeline.batch.awaiting import Awaiting
-    from nanobatch.pipeline.board import Board
+    from nanobatch.pipeline.batch.delivering import Delivery
+    from nanobatch.pipeline.batch.searching import Search
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
     from nanobatch.pipeline.purse import Purse
-    from nanobatch.pipeline.settling import Answer, Settler
     from nanobatch.policy import BatchOptions
 
 __all__ = ["Collector"]
@@ -77,25 +70,21 @@ class Collector:
         *,
         store: Store,
         purse: Purse,
-        settler: Settler,
-        awaiting: Awaiting,
+        delivery: Delivery,
+        search: Search,
         options: BatchOptions,
-        model_of: Callable[[str], Model],
         control: Control,
         emit: Callable[[Event], object],
     ) -> None:
         self._backend = backend
         self._store = store
         self._purse = purse
-        self._settler = settler
-        self._awaiting = awaiting
+        self._delivery = delivery
+        self._search = search
         self._options = options
-        self._model_of = model_of
         self._control = control
         self._emit = emit
-        self._board: Board | None = None
         self._tidier = Tidier(backend, store=store, control=control)
-        self.search = Search(backend)
         self._cancelled: set[int] = set()
         self._turn = anyio.Lock()
 
@@ -108,14 +97,12 @@ class Collector:
             await self._tell(row, row.told or row.phase)
         return len(rows)
 
-    async def work(self, board: Board, *, is_quiet: Callable[[], bool]) -> None:
+    async def work(self, *, is_quiet: Callable[[], bool]) -> None:
         """Look at the jobs again and again until the run ends.
 
         Args:
-            board: Where answers go.
             is_quiet: Whether nothing else is going on, so that a run may be left.
         """
-        self._board = board
         leave_at = float("inf")
         if self._options.max_wait_seconds is not None:
             leave_at = anyio.current_time() + self._options.max_wait_seconds
@@ -144,7 +131,7 @@ class Collector:
         """
         async with self._turn:
             rows = await self._rows()
-            await self._search([row for row in rows if row.phase is BatchPhase.CREATING])
+            await self._look_for([row for row in rows if row.phase is BatchPhase.CREATING])
             for row in rows:
                 if row.phase is BatchPhase.RUNNING:
                     await self._ask(row)
@@ -163,29 +150,25 @@ class Collector:
                 if row.phase is BatchPhase.COLLECTED:
                     await self._tidier.tidy(row)
 
-    async def refuse(self, call: int, *, batch: int, fault: ProviderError) -> None:
-        """Settle a call that cannot even be written down."""
-        await self._settle(call, batch=batch, reply=None, fault=fault)
-
     async def _rows(self) -> list[BatchRow]:
         rows = await self._store.commit(batches_on_their_way)
-        return [row for row in rows if self.search.concerns(row)]
+        return [row for row in rows if self._search.concerns(row)]
 
-    async def _search(self, rows: list[BatchRow]) -> None:
+    async def _look_for(self, rows: list[BatchRow]) -> None:
         """Look for jobs whose creation nobody confirmed, before anything is ordered anew."""
         if not rows:
             return
         try:
             with self._control.waiting():
-                found = await self.search.find(rows)
+                found = await self._search.find({row.name for row in rows})
         except ProviderError as fault:
             self._take(fault)
             return
         for row in rows:
-            job = found.get(row.number)
+            job = found.get(row.name)
             if job is not None:
                 await self._adopt(row, job)
-            elif self.search.is_hopeless(row):
+            elif self._search.is_hopeless(row):
                 await self._give_up(row)
 
     async def _adopt(self, row: BatchRow, job: BatchJob) -> None:
@@ -202,7 +185,7 @@ class Collector:
             is_unknown_money=True,
         )
         for one in await self._store.commit(_calls_of(row)):
-            await self._settle(one.call, batch=row.number, reply=None, fault=fault)
+            await self._delivery.settle(one.call, batch=row.number, fault=fault)
         with suppress(TransientError):
             await self._tidier.delete(row.input_file)
         await self._store.commit(lambda db: mark_batch(db, row.number, BatchPhase.LOST))
@@ -231,7 +214,7 @@ class Collector:
 
     async def _collect(self, row: BatchRow, job: BatchJob) -> None:
         """Settle every line of a results file, and every call that has none."""
-        results = self._tidier.results(row)
+        results = self._store.files.results_of(row.name)
         if job.output_file is not None and not results.exists():
             try:
                 with (
@@ -270,7 +253,9 @@ class Collector:
                     await self._set_aside(row, line, read, is_twice=call is not None)
                     continue
                 seen.add(call)
-                await self._settle(call, batch=row.number, reply=read.reply, fault=read.fault)
+                await self._delivery.settle(
+                    call, batch=row.number, reply=read.reply, fault=read.fault
+                )
                 if isinstance(read.fault, AccountError):
                     account = read.fault
         if account is not None:  # only now: what is paid for is brought in first
@@ -311,98 +296,7 @@ class Collector:
         for one in left:
             if self._control.is_stopping:
                 raise RunStopped
-            await self._settle(one.call, batch=row.number, reply=None, fault=fault)
-
-    async def _settle(
-        self,
-        call: int,
-        *,
-        batch: int,
-        reply: Reply | None,
-        fault: ProviderError | None,
-    ) -> None:
-        """Settle a call that waits, and hand over to its slot what came."""
-        async with self._awaiting.lock:
-            one = await self._store.commit(lambda db: awaited_call(db, call, batch=batch))
-            if one is None:
-                return  # settled before a run was killed
-            bought = Purchase(
-                slot=one.row,
-                model=self._model_of(one.row.model_id),
-                job_id=one.job_id,
-                by_batch=True,
-            )
-            answer = await self._settler.settle(
-                bought, call, reply, fault, worst_nano=one.worst_nano
-            )
-            settlement = answer.settlement
-            self._purse.settle(
-                reserved_nano=one.worst_nano,
-                cost_nano=settlement.usd_nano + settlement.unknown_nano,
-            )
-            await self._hand_over(one, answer, fault)
-
-    async def _hand_over(
-        self, one: AwaitedCall, answer: Answer, fault: ProviderError | None
-    ) -> None:
-        slot = self._awaiting.take(one.call)
-        is_billed = answer.is_billed or one.billed > 0
-        if slot is None or self._board is None:
-            await self._leave(one, answer, fault, is_billed=is_billed)
-            return
-        row = one.row
-        slot.job.arrivals.append(
-            Arrival(
-                slot=slot,
-                images=tuple(
-                    Leftover(
-                        slot=row.number,
-                        stage=row.stage,
-                        tier=row.tier,
-                        model_id=row.model_id,
-                        parent=row.parent,
-                        row=staged.row,
-                        by_batch=True,
-                    )
-                    for staged in answer.images
-                ),
-                reply=replace(answer.reply, images=()),
-                fault=fault,
-                is_billed=is_billed,
-                is_first=one.is_first,
-                usd_nano=answer.settlement.usd_nano,
-            )
-        )
-        self._board.touch(slot.job)
-
-    async def _leave(
-        self,
-        one: AwaitedCall,
-        answer: Answer,
-        fault: ProviderError | None,
-        *,
-        is_billed: bool,
-    ) -> None:
-        """Leave an answer in the checkpoint: its job is not worked on in this run."""
-        if answer.images:
-            return  # staged: judged when its job is taken up again
-        kind = fault_of_reply(answer.reply) or EMPTY
-
-        def change(db: sqlite3.Connection) -> None:
-            state = SlotState.REJECTED if is_billed else SlotState.VOID
-            set_slot(db, one.row.number, state)
-            if fault is None:
-                failure = NewFailure(
-                    job=one.row.job,
-                    slot=one.row.number,
-                    kind=kind.kind,
-                    message="The answer holds no image.",
-                    model_id=one.row.model_id,
-                    usd_nano=answer.settlement.usd_nano,
-                )
-                fail(db, failure)
-
-        await self._store.commit(change)
+            await self._delivery.settle(one.call, batch=row.number, fault=fault)
 
     def _take(self, fault: ProviderError, *, of: BatchRow | None = None) -> None:
         """Go on after a fault of a call that is free, or end the run if its owner has to act."""
@@ -419,7 +313,7 @@ class Collector:
             _log.info("The batch service did not answer: %s", fault)
 
     async def _tell(self, row: BatchRow, state: str, *, name: str | None = None) -> None:
-        slots = len(await self._store.commit(_calls_of(row)))
+        slots = await self._store.commit(lambda db: count_awaited(db, row.number))
         self._emit(
             BatchJobChanged(
                 name=row.job if name is None else name,

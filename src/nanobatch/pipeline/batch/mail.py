@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nanobatch.backend import BatchBackend
@@ -10,8 +11,10 @@ from nanobatch.checkpoint.batches import batches_on_their_way, drop_planned
 from nanobatch.errors import ConfigError
 from nanobatch.pipeline.batch.awaiting import Awaiting
 from nanobatch.pipeline.batch.collecting import Collector
+from nanobatch.pipeline.batch.delivering import Delivery
 from nanobatch.pipeline.batch.orders import JobOrders, OrderRoom
 from nanobatch.pipeline.batch.post import Post
+from nanobatch.pipeline.batch.searching import Search
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.outcome import WalkedSlot
 from nanobatch.policy import BatchOptions
@@ -22,6 +25,7 @@ if TYPE_CHECKING:
     from anyio.abc import TaskGroup
 
     from nanobatch.checkpoint import Store, TakenJob
+    from nanobatch.pipeline.admission import Admission
     from nanobatch.pipeline.board import Board
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
@@ -42,6 +46,7 @@ class Mail:
         room: OrderRoom,
         post: Post,
         collector: Collector,
+        delivery: Delivery,
         awaiting: Awaiting,
         control: Control,
         places_orders: bool,
@@ -50,20 +55,19 @@ class Mail:
         self.post = post
         self.awaiting = awaiting
         self._collector = collector
+        self._delivery = delivery
         self._control = control
         self._places_orders = places_orders
 
     def start(self, group: TaskGroup, board: Board) -> None:
         """Begin to send orders and to collect answers; both end with the group."""
+
+        def is_quiet() -> bool:
+            return self.post.is_held_up or (self.post.is_empty and board.is_resting)
+
+        self._delivery.board = board
         group.start_soon(self.post.work)
-
-        async def collect() -> None:
-            def is_quiet() -> bool:
-                return self.post.is_held_up or (self.post.is_empty and board.is_resting)
-
-            await self._collector.work(board, is_quiet=is_quiet)
-
-        group.start_soon(collect)
+        group.start_soon(partial(self._collector.work, is_quiet=is_quiet))
 
     async def look_once_more(self) -> None:
         """Collect what is done for jobs that this run had nothing else to do for, and tidy up."""
@@ -90,6 +94,7 @@ async def open_mail(
     store: Store,
     purse: Purse,
     settler: Settler,
+    admission: Admission,
     control: Control,
     emit: Callable[[Event], object],
     is_calibrating: bool,
@@ -110,15 +115,22 @@ async def open_mail(
             "batch service: run with the backend that created them."
         )
     batch = options.batch or BatchOptions()
-    awaiting, room = Awaiting(), OrderRoom(batch)
+    awaiting, room, search = Awaiting(), OrderRoom(batch), Search(backend)
+    delivery = Delivery(
+        store=store,
+        purse=purse,
+        settler=settler,
+        admission=admission,
+        awaiting=awaiting,
+        model_of=lambda model_id: options.registry[model_id],
+    )
     collector = Collector(
         backend,
         store=store,
         purse=purse,
-        settler=settler,
-        awaiting=awaiting,
+        delivery=delivery,
+        search=search,
         options=batch,
-        model_of=lambda model_id: options.registry[model_id],
         control=control,
         emit=emit,
     )
@@ -129,7 +141,9 @@ async def open_mail(
         purse=purse,
         room=room,
         awaiting=awaiting,
-        collector=collector,
+        admission=admission,
+        delivery=delivery,
+        search=search,
         options=batch,
         control=control,
         emit=emit,
@@ -138,6 +152,7 @@ async def open_mail(
         room=room,
         post=post,
         collector=collector,
+        delivery=delivery,
         awaiting=awaiting,
         control=control,
         places_orders=options.batch is not None and not is_calibrating,

@@ -115,6 +115,11 @@ class JobOrders:
         self._ordered[stage] -= 1
         self.room.give_back()
 
+    def asks_again(self, stage: Stage) -> bool:
+        """Return whether a slot may be asked for once more: with an order, or at once."""
+        may_order = self._ordered[stage] > 1 or self._rounds[stage] < self.room.options.rounds
+        return may_order or self.tops_up
+
     def again(self, stage: Stage) -> int | None:
         """Return the order in which a slot is asked for once more; `None`: draw it at once.
 

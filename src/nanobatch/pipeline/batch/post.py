@@ -11,13 +11,7 @@ import anyio.to_thread
 
 from nanobatch.checkpoint.batches import BatchPhase, mark_batch, plan_batch
 from nanobatch.checkpoint.files import create_folder
-from nanobatch.errors import (
-    AccountError,
-    BadRequestError,
-    ModelGoneError,
-    ProviderError,
-    TransientError,
-)
+from nanobatch.errors import ModelGoneError, ProviderError, TransientError
 from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.batch.shard import Posting, Shard
 from nanobatch.pipeline.control import Ended, RunStopped
@@ -30,9 +24,11 @@ if TYPE_CHECKING:
 
     from nanobatch.backend import BatchBackend, BatchJob
     from nanobatch.checkpoint import Store
+    from nanobatch.pipeline.admission import Admission
     from nanobatch.pipeline.batch.awaiting import Awaiting
-    from nanobatch.pipeline.batch.collecting import Collector
+    from nanobatch.pipeline.batch.delivering import Delivery
     from nanobatch.pipeline.batch.orders import OrderRoom
+    from nanobatch.pipeline.batch.searching import Search
     from nanobatch.pipeline.caller import Order
     from nanobatch.pipeline.control import Control
     from nanobatch.pipeline.events import Event
@@ -62,7 +58,9 @@ class Post:
         purse: Purse,
         room: OrderRoom,
         awaiting: Awaiting,
-        collector: Collector,
+        admission: Admission,
+        delivery: Delivery,
+        search: Search,
         options: BatchOptions,
         control: Control,
         emit: Callable[[Event], object],
@@ -72,11 +70,12 @@ class Post:
         self._purse = purse
         self._room = room
         self._awaiting = awaiting
-        self._collector = collector
+        self._admission = admission
+        self._delivery = delivery
+        self._search = search
         self._options = options
         self._control = control
         self._emit = emit
-        self._folder = store.files.batches
         self._lying: deque[Posting] = deque()
         self._shards: dict[str, Shard] = {}
         self._changed = anyio.Event()
@@ -115,7 +114,7 @@ class Post:
     async def work(self) -> None:
         """Send what is ordered until the run ends; nothing is left lying about then."""
         try:
-            await anyio.to_thread.run_sync(create_folder, self._folder)
+            await anyio.to_thread.run_sync(create_folder, self._store.files.batches)
             while True:
                 posting = await self._next()
                 self._is_busy = True
@@ -148,11 +147,12 @@ class Post:
     async def _add(self, posting: Posting) -> None:
         order = posting.order
         model = order.what.model
-        worst_nano = nano_of_usd(model.worst_case_usd(order.request, batch=True))
+        worst_usd = model.worst_case_usd(order.request, batch=True)
+        worst_nano = self._admission.foreseen(model.id, nano_of_usd(worst_usd))
         await self._reserve(worst_nano)
         shard = self._shards.get(model.id)
         if shard is None:
-            shard = Shard(self._folder, model, max_images=self._options.shard_images)
+            shard = Shard(self._store.files, model, max_images=self._options.shard_images)
             self._shards[model.id] = shard
         call = self._store.new_call()
         line, fault = b"", None
@@ -190,7 +190,7 @@ class Post:
             self._awaiting.add(one.planned.call, one.slot)
         for one in shard.calls:
             if one.fault is not None:
-                await self._collector.refuse(one.planned.call, batch=number, fault=one.fault)
+                await self._delivery.settle(one.planned.call, batch=number, fault=one.fault)
         if not shard.is_written:
             await self._store.commit(lambda db: mark_batch(db, number, BatchPhase.DROPPED))
             return
@@ -204,7 +204,7 @@ class Post:
         file = await self._until_taken(
             lambda: self._backend.upload_requests(shard.path, display_name=shard.name)
         )
-        with self._collector.search.hands_off(number):
+        with self._search.hands_off(number):
             job = await self._create(shard, number, file)
             if job is None:
                 return  # it may be there; the collector looks for it
@@ -260,15 +260,9 @@ class Post:
 
     async def _found(self, name: str) -> BatchJob | None:
         """Return the job if the provider made it although it said it did not."""
-
-        async def look() -> BatchJob | None:
-            async for job in self._backend.list_batches():
-                if job.display_name == name:
-                    return job
-            return None
-
         # Until there is a whole list, nothing is ordered again.
-        return await self._until_taken(look)
+        found = await self._until_taken(lambda: self._search.find([name]))
+        return found.get(name)
 
     async def _until_taken(self, send: Callable[[], Awaitable[T]]) -> T:
         """Do something that is free until the provider takes it."""
@@ -293,7 +287,7 @@ class Post:
                 return
             case ModelGoneError():
                 ended = Ended.MODEL
-            case AccountError() | BadRequestError() | _:
+            case _:
                 ended = Ended.ACCOUNT
         self._control.stop(ended, f"The batch service does not take the job: {fault}")
         raise RunStopped

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -12,7 +13,7 @@ from nanobatch.checkpoint.changes import now_micros
 from nanobatch.errors import ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Sequence
+    from collections.abc import Collection, Generator
 
     from nanobatch.backend import BatchBackend, BatchJob
     from nanobatch.checkpoint.batches import BatchRow
@@ -51,24 +52,23 @@ class Search:
         """Return whether nobody else has the job in hand."""
         return row.number not in self._in_other_hands
 
-    async def find(self, rows: Sequence[BatchRow]) -> dict[int, BatchJob]:
-        """Return those of the jobs that exist, by the number of their row.
+    async def find(self, names: Collection[str]) -> dict[str, BatchJob]:
+        """Return those of the jobs that exist, by the unique names that we gave them.
 
         Of two with one name the older one counts; the other is cancelled, and the log says so.
 
         Raises:
             ProviderError: The list cannot be had now.
         """
-        jobs: dict[str, list[BatchJob]] = {row.name: [] for row in rows}
+        jobs: defaultdict[str, list[BatchJob]] = defaultdict(list)
         async for job in self._backend.list_batches():
-            if job.display_name in jobs:
+            if job.display_name in names:
                 jobs[job.display_name].append(job)
-        found: dict[int, BatchJob] = {}
-        for row in rows:
-            if jobs[row.name]:
-                found[row.number], *others = sorted(jobs[row.name], key=_age)
-                for other in others:
-                    await self._cancel(other, because_of=found[row.number])
+        found: dict[str, BatchJob] = {}
+        for name, same in jobs.items():
+            found[name], *others = sorted(same, key=_age)
+            for other in others:
+                await self._cancel(other, because_of=found[name])
         return found
 
     def is_hopeless(self, row: BatchRow) -> bool:

@@ -10,8 +10,7 @@ from nanobatch.checkpoint.batches import NewBatchCall
 from nanobatch.checkpoint.files import disk_errors
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
+    from nanobatch.checkpoint.files import ImageFiles
     from nanobatch.errors import ProviderError
     from nanobatch.models import Model
     from nanobatch.pipeline.caller import Order
@@ -61,18 +60,19 @@ class ShardCall:
 class Shard:
     """Requests for one model, in a file that grows until it is sent."""
 
-    def __init__(self, folder: Path, model: Model, *, max_images: int | None) -> None:
+    def __init__(self, files: ImageFiles, model: Model, *, max_images: int | None) -> None:
         """Begin an empty file.
 
         Args:
-            folder: Where the file goes; it exists.
+            files: Where the file goes; its folder exists.
             model: Whom the requests ask.
             max_images: Most images; by default as many as `MAX_RESULT_BYTES` has room for.
         """
         self.model = model
         self.name = f"nb-{secrets.token_hex(16)}"
         """Unique: how the job is found if the answer to its creation is lost."""
-        self.path = folder / f"{self.name}.requests.jsonl"
+        self.path = files.requests_of(self.name)
+        self._root = files.root
         self.calls: list[ShardCall] = []
         self.is_written = False
         """Whether any request is in the file."""
@@ -106,7 +106,7 @@ class Shard:
             CheckpointError: The disk refused.
         """
         if line:
-            with disk_errors(self.path.parent, self.path.parent), self.path.open("ab") as file:
+            with disk_errors(self.path.parent, self._root), self.path.open("ab") as file:
                 file.write(line)
             self.is_written = True
             self._input_bytes += len(line)

@@ -13,8 +13,6 @@ from nanobatch.checkpoint.files import disk_errors
 from nanobatch.errors import ProviderError, TransientError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from nanobatch.backend import BatchBackend, BatchJob
     from nanobatch.checkpoint import Store
     from nanobatch.checkpoint.batches import BatchRow
@@ -33,17 +31,13 @@ class Tidier:
         self._store = store
         self._control = control
 
-    def results(self, row: BatchRow) -> Path:
-        """Return where the results of a job lie while they are read."""
-        return self._store.files.batches / f"{row.name}.results.jsonl"
-
     async def tidy(self, row: BatchRow, job: BatchJob | None = None) -> None:
         """Delete the files of a job that is collected; what fails now is tried again later.
 
         Raises:
             RunStopped: The run ends, and calls do not work any more.
         """
-        results = self.results(row)
+        results = self._store.files.results_of(row.name)
         with disk_errors(results.parent, self._store.files.root):
             for file in (results, results.with_name(f"{results.name}.part")):
                 await anyio.to_thread.run_sync(partial(file.unlink, missing_ok=True))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from array import array
-from collections import Counter
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import TYPE_CHECKING, Final
 
 from nanobatch.checkpoint import JobStatus
@@ -103,17 +103,11 @@ class Figures:
 
 def figures_of(reader: CheckpointReader, moment: Moment) -> Figures:
     """Read all figures; memory grows with the lines that moved money and with the tags."""
-    statuses: Counter[JobStatus] = Counter()
-    undone: list[Undone] = []
-    for job in reader.jobs():
-        statuses[job.status] += 1
-        if job.status is not JobStatus.DONE and len(undone) < MAX_UNDONE:
-            stored = reader.job(job.id)
-            undone.append(Undone(job=job, prompt=stored.prompt if stored else ""))
+    statuses = reader.statuses()
     steps = {
         (tier, stage): Part(name=name, model=model, yields_images=stage is not Stage.DRAFT)
         for tier, stage, name in _STEPS
-        if (model := _step(reader, moment, tier, stage)).slots
+        if (model := reader.cost_model(tier, stage=stage)).slots
     }
     tags, left_out = _tags(reader)
     return Figures(
@@ -125,15 +119,17 @@ def figures_of(reader: CheckpointReader, moment: Moment) -> Figures:
         comparison=_comparison(steps),
         filters=reader.filters(),
         failures=_failures(reader),
-        undone=tuple(undone),
-        statuses={status: statuses[status] for status in JobStatus if statuses[status]},
+        undone=tuple(_undone(reader)),
+        statuses={status: statuses[status] for status in JobStatus if status in statuses},
         course=_course(reader.ledger_at(moment)),
     )
 
 
-def _step(reader: CheckpointReader, moment: Moment, tier: Tier, stage: Stage) -> CostModel:
-    lines = reader.ledger_at(moment, tier=tier)
-    return CostModel.from_ledger(line for line in lines if line.stage is stage)
+def _undone(reader: CheckpointReader) -> Iterator[Undone]:
+    """Yield the first jobs that have not all their images."""
+    for job in islice(reader.jobs_where("status != 'done'"), MAX_UNDONE):
+        stored = reader.job(job.id)
+        yield Undone(job=job, prompt=stored.prompt if stored else "")
 
 
 def _comparison(steps: Mapping[tuple[Tier, Stage], Part]) -> Comparison | None:
