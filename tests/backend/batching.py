@@ -14,7 +14,7 @@ from anyio.abc import SocketAttribute
 from nanobatch.backend import Gemini, lines_of
 from nanobatch.errors import ProviderError
 from nanobatch.simulator.batch import Polls, Settings
-from tests.backend.wire import KEY, LITE, asking
+from tests.backend.wire import KEY, LITE, asking, headers_of, read_request
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -114,17 +114,9 @@ async def serving(
 
     async def serve(stream: SocketStream) -> None:
         async with stream:
-            received = b""
-            while b"\r\n\r\n" not in received:
-                received += await stream.receive()
-            head, _, body = received.partition(b"\r\n\r\n")
-            first, *lines = head.decode().split("\r\n")
-            pairs = (line.partition(":") for line in lines)
-            headers = {name.lower(): value.strip() for name, _, value in pairs}
-            while len(body) < int(headers.get("content-length", "0")):
-                body += await stream.receive()
-            method, target, _ = first.split()
-            server.asked.append(Asked(method, target, headers, body))
+            head, body = await read_request(stream)
+            method, target, _ = head.partition("\r\n")[0].split()
+            server.asked.append(Asked(method, target, headers_of(head), body))
             said = answer(server.asked[-1])
             try:
                 await stream.send(said or b"")

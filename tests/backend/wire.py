@@ -79,12 +79,28 @@ class Recorder:
 
     @property
     def headers(self) -> dict[str, str]:
-        lines = [line.partition(":") for line in self.heads[0].split("\r\n")[1:]]
-        return {name.lower(): value.strip() for name, _, value in lines}
+        return headers_of(self.heads[0])
 
     @property
     def json(self) -> Any:
         return json.loads(self.bodies[0])
+
+
+def headers_of(head: str) -> dict[str, str]:
+    """Return the headers in the head of a request, by their names in lower case."""
+    pairs = (line.partition(":") for line in head.split("\r\n")[1:])
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+async def read_request(stream: SocketStream) -> tuple[str, bytes]:
+    """Read one request whole; return its head and its body."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += await stream.receive()
+    head, _, body = received.partition(b"\r\n\r\n")
+    while len(body) < int(headers_of(head.decode()).get("content-length", "0")):
+        body += await stream.receive()
+    return head.decode(), body
 
 
 @asynccontextmanager
@@ -94,14 +110,8 @@ async def recording(answer: bytes, *, again_and_again: bool = False) -> AsyncIte
 
     async def serve(stream: SocketStream) -> None:
         async with stream:
-            received = b""
-            while b"\r\n\r\n" not in received:
-                received += await stream.receive()
-            head, _, body = received.partition(b"\r\n\r\n")
-            recorder.heads.append(head.decode())
-            length = int(recorder.headers.get("content-length", "0"))
-            while len(body) < length:
-                body += await stream.receive()
+            head, body = await read_request(stream)
+            recorder.heads.append(head)
             recorder.bodies.append(body)
             try:
                 await stream.send(answer)

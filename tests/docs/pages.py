@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +44,27 @@ def blocks(page: Path) -> list[Block]:
         )
         for found in FENCE.finditer(text)
     ]
+
+
+def output_of(page: Path, *, cwd: Path) -> str:
+    """Run all Python of a page as one program, in a folder; return what it printed."""
+    program = "\n".join(block.text for block in blocks(page) if block.language == "python")
+    finished = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout
+
+
+def shown_on(page: Path) -> str:
+    """Return the one block of a page that shows what its program prints."""
+    (shown,) = (block.text for block in blocks(page) if block.language == "text")
+    return shown
 
 
 def prose(page: Path) -> str:

@@ -27,6 +27,7 @@ GIVEN = {
 
 OWN_TEST = {
     "explanation/intervals": "tests/cost/test_page.py",
+    "how-to/look-at-a-run": "tests/report/test_look_at_a_run_page.py",
     "how-to/tune-a-threshold": "tests/report/test_tuning_page.py",
     "how-to/what-if": "tests/report/test_what_if_page.py",
 }

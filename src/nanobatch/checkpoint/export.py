@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from nanobatch.errors import CheckpointError, ConfigError
+from nanobatch.checkpoint.files import written_whole
+from nanobatch.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -65,23 +64,8 @@ def export_images(
     write = writers.get(path.suffix.lower())
     if write is None:
         raise ConfigError(f"Cannot export to {path.name!r}: the name must end in .jsonl or .csv.")
-    part = path.with_name(f"{path.name}.part")
-    try:
-        with part.open("w", encoding="utf-8", newline="") as file:
-            count = write(file, (_row(image, base) for image in images))
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except OSError as error:
-        raise CheckpointError(
-            f"Cannot export to {path}: {error.strerror or error}. The checkpoint is untouched: "
-            "make room there, or export to another folder.",
-            path=path,
-        ) from error
-    finally:
-        with suppress(OSError):  # it is there only if something went wrong
-            part.unlink(missing_ok=True)
-    return count
+    with written_whole(path, newline="", failing="Cannot export to") as file:
+        return write(file, (_row(image, base) for image in images))
 
 
 def _row(image: AcceptedImage, base: Path) -> dict[str, object]:

@@ -19,6 +19,7 @@ from nanobatch.errors import CheckpointError
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from pathlib import Path
+    from typing import TextIO
 
 __all__ = [
     "REQUESTS",
@@ -35,6 +36,7 @@ __all__ = [
     "sync_file",
     "sync_folder",
     "write_durably",
+    "written_whole",
 ]
 
 MAX_STEM_BYTES = 150
@@ -383,6 +385,36 @@ def link(source: Path, target: Path) -> None:
         if error.errno not in _NO_LINKS:
             raise
         write_durably(target, source.read_bytes())
+
+
+@contextmanager
+def written_whole(path: Path, *, newline: str, failing: str) -> Generator[TextIO]:
+    """Write a text file for a person; it appears at `path` whole or not at all.
+
+    Args:
+        path: Where it goes; its folder exists.
+        newline: As of `open`.
+        failing: What cannot be done if it fails, for the message: `"Cannot export to"`.
+
+    Raises:
+        CheckpointError: The disk refused.
+    """
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("w", encoding="utf-8", newline=newline) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except OSError as error:
+        raise CheckpointError(
+            f"{failing} {path}: {error.strerror or error}. The checkpoint is untouched: make room "
+            "there, or write to another folder.",
+            path=path,
+        ) from error
+    finally:
+        with suppress(OSError):  # it is there only if something went wrong
+            part.unlink(missing_ok=True)
 
 
 @contextmanager

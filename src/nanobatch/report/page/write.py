@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nanobatch.checkpoint import Checkpoint
+from nanobatch.checkpoint.files import create_folder, written_whole
 from nanobatch.cost.table import counted, show_percent, show_usd
-from nanobatch.errors import CheckpointError, ConfigError
+from nanobatch.errors import ConfigError
 from nanobatch.report.page.charts import cost_chart, interval, spend_chart, usd_top
 from nanobatch.report.page.figures import figures_of
 from nanobatch.report.page.sheet import MAX_FAILURES, Sheet
@@ -79,27 +78,15 @@ def write_html(
     environment = _environment()
     page = Path(path).absolute()
     root = root_of(checkpoint)
-    with Checkpoint.read(root) as reader:  # ours alone, whatever its owner does
-        part = page.with_name(f"{page.name}.part")
-        try:
-            page.parent.mkdir(parents=True, exist_ok=True)
-            with part.open("w", encoding="utf-8", newline="\n") as file:
-                template = environment.get_template("page.html")
-                context = _context(reader, page, thumbnails)
-                context |= {"title": title or reader.root.name or "run", "location": str(root)}
-                file.writelines(template.generate(context))
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(page)
-        except OSError as error:
-            raise CheckpointError(
-                f"Cannot write the page {page}: {error.strerror or error}. The checkpoint is "
-                "untouched: make room there, or write to another folder.",
-                path=page,
-            ) from error
-        finally:
-            with suppress(OSError):  # it is there only if something went wrong
-                part.unlink(missing_ok=True)
+    create_folder(page.parent)
+    with (
+        Checkpoint.read(root) as reader,  # ours alone, whatever its owner does
+        written_whole(page, newline="\n", failing="Cannot write the page") as file,
+    ):
+        template = environment.get_template("page.html")
+        context = _context(reader, page, thumbnails)
+        context |= {"title": title or reader.root.name or "run", "location": str(root)}
+        file.writelines(template.generate(context))
     return page
 
 
