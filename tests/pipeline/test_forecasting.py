@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
@@ -10,6 +11,7 @@ import anyio
 import pytest
 
 from nanobatch import (
+    BatchOptions,
     Budget,
     Checkpoint,
     CostModel,
@@ -25,6 +27,7 @@ from nanobatch import (
 )
 from nanobatch.cost.exact import to_decimal
 from nanobatch.simulator import answers
+from nanobatch.testing import ScriptedBackend
 from tests.support import PRO, pipeline_on, simulator
 
 if TYPE_CHECKING:
@@ -356,3 +359,46 @@ def test_parts_that_rest_on_the_same_rates_are_wrong_together(tmp_path: Path) ->
 def _ledger(folder: Path) -> list[LedgerLine]:
     with Checkpoint.read(folder) as checkpoint:
         return list(checkpoint.ledger())
+
+
+def test_a_forecast_shows_both_modes_with_price_time_and_saving(tmp_path: Path) -> None:
+    """One image a job at 70 %: two orders take 1.3 calls at half price; 9 % of jobs are left."""
+    at_once = _pipeline(tmp_path).forecast(_jobs(5))
+    by_batch = _pipeline(tmp_path, batch=BatchOptions()).forecast(_jobs(5))
+
+    other = at_once.instead
+    assert other is not None
+    ratio = (0.5 * 1.3 + 0.3 * 0.3 / 0.7) * 0.7
+    assert float(other.expected_usd / at_once.expected_usd) == pytest.approx(ratio)
+    assert (at_once.name, other.name) == ("at once", "by batch jobs")
+    assert (at_once.hours, other.hours) == (None, 48.0)  # two rounds; no call was timed
+    assert other.note in {"45 % less", "46 % less"}  # it is 45.5
+    assert re.search(
+        rf"By batch jobs: about \S+ USD, {other.note}, in about 48 hours", str(at_once)
+    )
+    assert by_batch.expected_usd == other.expected_usd
+    assert by_batch.instead is not None
+    assert by_batch.instead.note == "83 % more"  # 1 / 0.545
+    assert str(at_once).splitlines()[2].split()[:3] == ["by", "batch", "jobs"]
+
+
+def test_a_backend_without_a_batch_service_has_one_mode(tmp_path: Path) -> None:
+    pipeline = TwoTierPipeline(
+        ScriptedBackend(), checkpoint=tmp_path / "run", budget=Budget.unlimited()
+    )
+
+    assert pipeline.forecast(_jobs(5)).instead is None
+
+
+async def test_the_time_at_once_is_that_of_the_calls_measured_so_far(tmp_path: Path) -> None:
+    """Calls of 0.2 seconds and more, two at a time: a thousand images take over 100 seconds."""
+    async with simulator(latency_seconds=0.2) as server:
+        pipeline = pipeline_on(server, tmp_path, quality=None, concurrency=2)
+        await pipeline.run(_jobs(20))
+        forecast = await anyio.to_thread.run_sync(pipeline.forecast, _jobs(1020))
+
+    assert forecast.images == 1000
+    assert forecast.hours is not None
+    assert forecast.hours * 3600 >= 100
+    assert forecast.instead is not None
+    assert forecast.instead.hours == 48.0

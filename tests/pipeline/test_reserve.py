@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from nanobatch import Budget, Candidate, Checkpoint, Ended, Job, Route, Verdict
+from nanobatch import BatchOptions, Budget, Candidate, Checkpoint, Ended, Job, Route, Verdict
 from nanobatch.simulator import answers
 from tests.support import pipeline_on, simulator
 
@@ -33,6 +33,29 @@ async def test_an_answer_above_its_worst_case_is_booked_and_raises_the_reserve(
     with Checkpoint.read(tmp_path) as checkpoint:
         notes = [line.note for line in checkpoint.ledger() if line.call is not None]
     assert notes[0].startswith("above its worst case of 0.29")
+
+
+async def test_an_answer_of_a_batch_job_above_its_worst_case_raises_the_reserve_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Half of the above: USD 0.1467 reserved, over 0.2016 paid. Under USD 0.375 the second order of
+    # a job whose first image was rejected fits the old reserve, and not the raised one.
+    options = BatchOptions(poll_seconds=0.02)
+    async with simulator(answer=lambda _: answers.several_images(3)) as server:
+        pipeline = pipeline_on(
+            server,
+            tmp_path,
+            budget=Budget(usd="0.375"),
+            batch=options,
+            filters=[lambda _: False],
+        )
+
+        result = await pipeline.run([Job(id="a", prompt="x", route=Route.QUALITY)])
+
+    assert result.ended is Ended.BUDGET
+    assert server.bill.requests == 1
+    assert result.spend.confirmed_usd == server.bill.usd > Decimal("0.2016")
+    assert "more than the 0.14" in caplog.text
 
 
 async def test_a_filter_that_costs_without_having_said_so_is_booked(tmp_path: Path) -> None:

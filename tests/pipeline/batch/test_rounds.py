@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from nanobatch import Candidate, Ended, JobStatus, Verdict
+import pytest
+
+from nanobatch import (
+    BatchOptions,
+    Budget,
+    Candidate,
+    Checkpoint,
+    ConfigError,
+    Ended,
+    Gemini,
+    JobStatus,
+    TwoTierPipeline,
+    Verdict,
+)
 from nanobatch.filters import NearDuplicate
 from nanobatch.pipeline.batch import orders as ordering
+from nanobatch.pipeline.learning import era_of
 from nanobatch.simulator import answers
 from nanobatch.simulator.batch import Polls
+from nanobatch.testing import ScriptedBackend
 from tests.pipeline.batch.orders import by_batch, check_books, jobs, provider
 from tests.support import LITE, PRO, candidates, states
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    import pytest
 
     from nanobatch.simulator import Answer, Call
     from nanobatch.simulator.batch import Operation
@@ -178,3 +191,55 @@ async def test_any_number_of_jobs_goes_through_a_small_room(
     assert len(list(result.images)) == server.bill.requests == 40
     assert max(on_the_way) < 8  # and what is created now is one of the eight
     assert max(len(job.keys) for job in server.batches.jobs) <= 8
+
+
+async def test_a_calibration_draws_at_once_and_the_run_goes_on_by_batch_jobs(
+    tmp_path: Path,
+) -> None:
+    async with provider() as server:
+        pipeline = by_batch(server, tmp_path)
+        await pipeline.calibrate(jobs(6), images=2)
+        drawn_at_once = server.bill.requests
+        result = await pipeline.run(jobs(6))
+        await check_books(server, tmp_path)
+
+    assert drawn_at_once == 2
+    assert result.ended is Ended.COMPLETE
+    assert [len(job.keys) for job in server.batches.jobs] == [4]
+
+
+async def test_what_was_drawn_at_half_the_price_says_nothing_about_the_full_one(
+    tmp_path: Path,
+) -> None:
+    """Its images teach how often a tier passes, and nothing about what a slot costs there."""
+    async with provider() as server:
+        pipeline = by_batch(server, tmp_path)
+        await pipeline.run(jobs(5))
+    plan = pipeline._options.plan
+    with Checkpoint.read(tmp_path) as checkpoint:
+        lessons = checkpoint.experience(era_of(plan, checkpoint))
+
+    assert [(sums.slots, sums.passed, sums.priced_slots) for sums in lessons.sums] == [(5, 5, 0)]
+    assert lessons.usd_nano == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"hurry": True}, "leave one of them out"),
+        ({"backend": ScriptedBackend()}, "it has no create_batch"),
+    ],
+)
+def test_what_goes_with_no_batch_job_is_refused_before_anything_is_sent(
+    tmp_path: Path, options: dict[str, Any], sentence: str
+) -> None:
+    backend = options.pop("backend", Gemini(api_key="any"))
+
+    with pytest.raises(ConfigError, match=sentence):
+        TwoTierPipeline(
+            backend,
+            checkpoint=tmp_path,
+            budget=Budget.unlimited(),
+            batch=BatchOptions(),
+            **options,
+        )
