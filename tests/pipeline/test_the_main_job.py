@@ -206,3 +206,21 @@ async def test_lite_draws_three_slots_of_an_auto_job_and_quality_the_next(tmp_pa
     assert [image.tier for image in result.images] == [Tier.QUALITY]
     assert [line.model for line in server.bill.lines] == [LITE, LITE, LITE, PRO]
     assert result.jobs["hard"].slots == 4
+
+
+async def test_a_job_is_done_on_disk_as_soon_as_anybody_hears_of_its_last_image(
+    tmp_path: Path,
+) -> None:
+    seen: list[tuple[int, str]] = []
+
+    def look(event: object) -> None:
+        if isinstance(event, ImageAccepted):
+            with Checkpoint.read(tmp_path) as checkpoint:
+                (job,) = checkpoint.jobs()
+                seen.append((event.image.number, str(job.status)))
+
+    async with simulator() as server:
+        pipeline = pipeline_on(server, tmp_path, concurrency=1, quality=None)
+        await pipeline.run([Job(id="a", prompt="a fox", want=3)], look)
+
+    assert seen == [(1, "pending"), (2, "pending"), (3, "done")]
