@@ -450,3 +450,33 @@ async def test_what_a_second_image_yields_is_remembered_although_the_first_comes
     assert states(tmp_path) == {"accepted": 2, "rejected": 2}
     assert outcome.before == outcome.after
     assert outcome.newly_passing == outcome.newly_rejected == ()
+
+
+async def test_beside_an_image_that_was_rejected_when_its_group_was_decided_nothing_is_looked_at(
+    tmp_path: Path,
+) -> None:
+    """The first image of `a` waits for a second, meanwhile one like it is accepted for `b`."""
+    usage = TokenUsage(prompt_tokens=1, image_tokens=1120, text_tokens=0)
+    first, other, third, fourth = (saved(look(n), "PNG") for n in (5, 6, 7, 8))
+    two = Reply(images=(other, first), usage=usage)  # the last one is judged first
+    jobs = [Job(id="a", prompt="a", route=LITE, best_of=2), Job(id="b", prompt="b", route=LITE)]
+
+    def pipeline(stop: StopRule, *script: Reply | bytes) -> TwoTierPipeline:
+        return TwoTierPipeline(
+            ScriptedBackend(*script),
+            filters=[NearDuplicate()],
+            checkpoint=tmp_path,
+            budget=Budget.unlimited(),
+            concurrency=1,
+            keep_rejected="all",
+            stop=stop,
+        )
+
+    await pipeline(StopRule(1), two, saved(look(5), "JPEG")).run(jobs)
+    await pipeline(StopRule(4), third, fourth).run(jobs)
+
+    outcome = await replay(tmp_path, filters=[NearDuplicate()])
+
+    assert states(tmp_path) == {"accepted": 2, "rejected": 1, "spare": 1, "unpicked": 1}
+    assert outcome.before == outcome.after
+    assert outcome.newly_passing == outcome.newly_rejected == ()

@@ -70,6 +70,8 @@ class Rejudging:
             if remembers(one)
         ]
         self._spares: list[int] = []
+        self._rejected_late: set[int] = set()
+        """Images that filters which remember rejected, in the run and again."""
         self._slot_of: dict[int, int] = {}
         self._turns: list[Turn] = []
         self._numbers: dict[str, int] = {}
@@ -173,8 +175,17 @@ class Rejudging:
             waiting = later
 
     def _is_needed(self, spare: int) -> bool:
+        """Return whether a run would have looked at an image, which this one had no reason to.
+
+        An image may pass, wait for the others of its group, and be rejected because one like it was
+        accepted meanwhile: no run then goes back to what else there was in its answer.
+        """
         slot = self.slots[self._slot_of[spare]]
-        return not any(keeps_verdict(one) for one in slot.images if one.number < spare)
+        return not any(
+            keeps_verdict(one) or one.number in self._rejected_late
+            for one in slot.images
+            if one.number < spare
+        )
 
     async def _judge_all(self, wanted: Iterable[KeptCandidate]) -> None:
         """Let a few workers judge images that are read as they are needed."""
@@ -258,6 +269,8 @@ class Rejudging:
         if filters and image.unjudged is None and image.passes_after:
             so_far = self._judged.pop(number, Judgement(score=image.score_after))
             await self._judge_by(filters, self._reader.kept_candidate(number), so_far)
+            if image.state is CandidateState.REJECTED and not keeps_verdict(self._image(number)):
+                self._rejected_late.add(number)
         slot = self.slots[image.slot]
         if not (image.passed_before or slot.competes or image.stage is Stage.DRAFT):
             await self._tell(number)

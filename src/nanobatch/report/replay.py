@@ -60,7 +60,7 @@ async def replay(
       of a run with `keep_rejected="all"`. All others keep the verdict they had. With filters that
       can only reject more than those of the run that is exact; otherwise see `fewest` and `most`.
     - A slot yields at most one image. A further image of its answer is looked at only if all before
-      it are rejected, as in a run.
+      it are rejected, as in a run: at once, not when their group is decided.
     - A finish counts only while its draft passes; what it cost stays in the spend. A draft that
       passes only now adds nothing, because no finish of it exists. A draft takes the place of its
       failed finish only where it did so in the run.

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from nanobatch.checkpoint import Checkpoint
-from nanobatch.checkpoint.files import create_folder, written_whole
+from nanobatch.checkpoint.disk import create_folder, written_whole
 from nanobatch.cost.table import counted, show_percent, show_usd
 from nanobatch.errors import ConfigError
 from nanobatch.report.page.charts import cost_chart, interval, spend_chart, usd_top
