@@ -14,7 +14,8 @@ from nanobatch.checkpoint.audit import is_closed_well
 from nanobatch.checkpoint.batches import give_up
 from nanobatch.checkpoint.changes import Settlement, settle
 from nanobatch.checkpoint.descriptors import RESERVE
-from nanobatch.checkpoint.files import ImageFiles, create_folder, disk_errors
+from nanobatch.checkpoint.disk import create_folder, disk_errors
+from nanobatch.checkpoint.files import ImageFiles
 from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.reading import CheckpointReader
 from nanobatch.checkpoint.recover import close_run, is_tidy, recover

@@ -7,7 +7,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
-from nanobatch.checkpoint.files import written_whole
+from nanobatch.checkpoint.disk import written_whole
 from nanobatch.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.audit import is_closed_well
-from nanobatch.checkpoint.files import is_plain, sha256_of
+from nanobatch.checkpoint.disk import sha256_of
+from nanobatch.checkpoint.files import is_plain
 
 if TYPE_CHECKING:
     import sqlite3

@@ -14,7 +14,8 @@ from nanobatch.checkpoint.batches import (
     drop_planned,
 )
 from nanobatch.checkpoint.changes import NewCandidate, Settlement, set_slot, settle
-from nanobatch.checkpoint.files import REQUESTS, RESULTS, disk_errors, sync_file, sync_folder
+from nanobatch.checkpoint.disk import disk_errors, sync_file, sync_folder
+from nanobatch.checkpoint.files import REQUESTS, RESULTS
 from nanobatch.checkpoint.records import SlotState
 from nanobatch.checkpoint.trouble import row_errors
 from nanobatch.cost import LineKind, Outcome

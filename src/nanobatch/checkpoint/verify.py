@@ -8,7 +8,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.audit import audit
-from nanobatch.checkpoint.files import ImageFiles, disk_errors
+from nanobatch.checkpoint.disk import disk_errors
+from nanobatch.checkpoint.files import ImageFiles
 from nanobatch.checkpoint.inventory import kept_files, settled_fault, strangers
 from nanobatch.checkpoint.records import VerifyReport
 from nanobatch.checkpoint.schema import connect_reading, missing_tables

@@ -13,7 +13,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint.descriptors import RESERVE
-from nanobatch.checkpoint.files import disk_errors, sync_folder
+from nanobatch.checkpoint.disk import disk_errors, sync_folder
 from nanobatch.checkpoint.trouble import advice, trouble_of
 from nanobatch.errors import CheckpointError, one_line
 

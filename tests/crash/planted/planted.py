@@ -61,7 +61,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         name="no fsync of the folder",
         edits=(
             Edit(
-                "checkpoint/files.py",
+                "checkpoint/disk.py",
                 "        os.fsync(descriptor)\n    except OSError as error:\n",
                 "        pass\n    except OSError as error:\n",
             ),
@@ -72,7 +72,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         name="fsync retried",
         edits=(
             Edit(
-                "checkpoint/files.py",
+                "checkpoint/disk.py",
                 "            _write_all(descriptor, content)\n            os.fsync(descriptor)\n",
                 "            _write_all(descriptor, content)\n"
                 "            try:\n"
@@ -210,7 +210,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         name="the name before the bytes",
         edits=(
             Edit(
-                "checkpoint/files.py",
+                "checkpoint/disk.py",
                 "            _write_all(descriptor, content)\n            os.fsync(descriptor)\n",
                 "            _write_all(descriptor, content)\n"
                 "            part.replace(path)\n"
@@ -225,10 +225,10 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/keeping.py",
-                "            return accepted_image(db, files, number)\n",
+                "            return accepted_image(db, files, number), is_done\n",
                 "            image = accepted_image(db, files, number)\n"
                 "            self._emit(ImageAccepted(image=image))\n"
-                "            return image\n",
+                "            return image, is_done\n",
             ),
         ),
         caught_by=(EVERY_STEP,),

@@ -11,7 +11,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.batches import AWAITED
-from nanobatch.checkpoint.files import ImageFiles, disk_errors
+from nanobatch.checkpoint.disk import disk_errors
+from nanobatch.checkpoint.files import ImageFiles
 from nanobatch.checkpoint.lock import acquire_lock, record_owner
 from nanobatch.checkpoint.records import RepairReport
 from nanobatch.checkpoint.recover import recover

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.audit import audit, lines_lost
 from nanobatch.checkpoint.changes import next_number, now_micros
-from nanobatch.checkpoint.files import sha256_of
+from nanobatch.checkpoint.disk import sha256_of
 from nanobatch.checkpoint.judged import edited_notes, forget_notes
 from nanobatch.checkpoint.repair.derive import derive, follow_candidates, name_plainly, suffix_of
 from nanobatch.checkpoint.repair.orphans import adopt_orphans, lost_call

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.changes import NewFailure, fail, now_micros
-from nanobatch.checkpoint.files import create_folder, sha256_of, sync_folder, write_durably
+from nanobatch.checkpoint.disk import create_folder, sha256_of, sync_folder, write_durably
 from nanobatch.checkpoint.inventory import KeptFile, fault_of, kept_files
 from nanobatch.checkpoint.recover import close_run
 from nanobatch.checkpoint.repair.derive import derive

@@ -9,13 +9,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from nanobatch.checkpoint.files import (
-    disk_errors,
-    link,
-    sync_file,
-    sync_folder,
-    write_durably,
-)
+from nanobatch.checkpoint.disk import disk_errors, link, sync_file, sync_folder, write_durably
 from nanobatch.checkpoint.repair.graft import graft
 from nanobatch.checkpoint.repair.reconcile import reconcile
 from nanobatch.checkpoint.schema import DATABASE, create_tables, missing_tables

@@ -21,7 +21,7 @@ from nanobatch.checkpoint.batches import (
     mark_batch,
 )
 from nanobatch.checkpoint.changes import now_micros
-from nanobatch.checkpoint.files import create_folder, disk_errors
+from nanobatch.checkpoint.disk import create_folder, disk_errors
 from nanobatch.errors import (
     AccountError,
     BadRequestError,

@@ -10,7 +10,7 @@ import anyio
 import anyio.to_thread
 
 from nanobatch.checkpoint.batches import BatchPhase, mark_batch, plan_batch
-from nanobatch.checkpoint.files import create_folder
+from nanobatch.checkpoint.disk import create_folder
 from nanobatch.errors import ModelGoneError, ProviderError, TransientError
 from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.batch.shard import Posting, Shard

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from nanobatch.checkpoint.batches import NewBatchCall
-from nanobatch.checkpoint.files import disk_errors
+from nanobatch.checkpoint.disk import disk_errors
 
 if TYPE_CHECKING:
     from nanobatch.checkpoint.files import ImageFiles

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from nanobatch.checkpoint.batches import BatchPhase, mark_batch
-from nanobatch.checkpoint.files import disk_errors
+from nanobatch.checkpoint.disk import disk_errors
 from nanobatch.errors import ProviderError, TransientError
 
 if TYPE_CHECKING:
