@@ -6,6 +6,7 @@ the disk is told of every fsync, link and rename instead.
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
@@ -117,3 +118,24 @@ async def test_an_unreadable_answer_is_safe_before_its_call_is_settled(
 
         assert disk.held_at_commit(tmp_path / "quarantine" / f"{call}.bin")
     assert disk.renamed_too_early == []
+
+
+@pytest.mark.skipif(not hasattr(os, "posix_fadvise"), reason="this system takes no advice")
+async def test_bytes_are_dropped_from_memory_once_they_are_safe_and_only_if_the_system_likes(
+    tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    was_safe: list[bool] = []
+
+    def advise(descriptor: int, *advice: int) -> None:
+        was_safe.append(os.fstat(descriptor).st_ino in disk.bytes)
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(os, "posix_fadvise", advise)
+
+    async with Checkpoint.open(tmp_path) as checkpoint:
+        story = Story(checkpoint.store)
+        disk.listen(story)
+        drawn = story.draw(story.take(job(), run=1), png(1))
+
+        assert was_safe == [True]
+        assert (tmp_path / drawn.staged).read_bytes() == png(1)

@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import stat
+import sys
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
@@ -67,6 +68,7 @@ def write_durably(path: Path, content: bytes) -> None:
         try:
             _write_all(descriptor, content)
             os.fsync(descriptor)
+            _forget(descriptor)
         finally:
             os.close(descriptor)
         part.replace(path)
@@ -74,6 +76,18 @@ def write_durably(path: Path, content: bytes) -> None:
         with suppress(OSError):  # the first error says more
             part.unlink(missing_ok=True)
         raise
+
+
+def _forget(descriptor: int) -> None:
+    """Let the system drop its copy of a file that is on the disk: nobody reads it soon.
+
+    Ten thousand images otherwise fill 10 GB of memory with what will not be looked at, put out
+    what others need, and take fresh memory for each of them: that is slow, 0.4 to 2 ms an image
+    instead of 0.3 where a virtual machine gets it from its host.
+    """
+    if sys.platform == "linux":
+        with suppress(OSError):  # it is only advice
+            os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
