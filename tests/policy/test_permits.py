@@ -24,10 +24,11 @@ async def test_no_more_than_the_limit_are_in_flight_and_who_waits_is_served_in_o
     permits = Permits(2)
     seen: list[list[str]] = []
     order: list[str] = []
+    got: list[Permit] = []
     held = await _take(permits, 2)
 
     async def wait(name: str) -> None:
-        await permits.acquire()
+        got.append(await permits.acquire())
         order.append(name)
 
     async with anyio.create_task_group() as group:
@@ -39,7 +40,7 @@ async def test_no_more_than_the_limit_are_in_flight_and_who_waits_is_served_in_o
         await anyio.wait_all_tasks_blocked()
         seen.append(list(order))
         permits.release(held[1])
-        permits.release(held[1])
+        permits.release(got[0])
 
     assert seen == [[], ["a"]]
     assert order == ["a", "b", "c"]
@@ -49,10 +50,11 @@ async def test_who_comes_later_does_not_slip_past_who_waits() -> None:
     permits = Permits(1)
     early: list[str] = []
     order: list[str] = []
+    got: list[Permit] = []
     held = await permits.acquire()
 
     async def wait(name: str) -> None:
-        await permits.acquire()
+        got.append(await permits.acquire())
         order.append(name)
 
     async with anyio.create_task_group() as group:
@@ -62,10 +64,20 @@ async def test_who_comes_later_does_not_slip_past_who_waits() -> None:
         group.start_soon(wait, "later")  # the permit is free, but it is the first one's
         await anyio.wait_all_tasks_blocked()
         early += order
-        permits.release(held)
+        permits.release(got[0])
 
     assert early == ["first"]
     assert order == ["first", "later"]
+
+
+async def test_a_permit_given_back_twice_lets_one_in() -> None:
+    permits = Permits(2)
+    first, _ = await _take(permits, 2)
+
+    permits.release(first)
+    permits.release(first)
+
+    assert permits.in_use == 1
 
 
 async def test_requests_are_numbered_in_the_order_they_start() -> None:

@@ -46,7 +46,10 @@ def text_of(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:
 
 def shown_text(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:
     """Return a JSON string that a terminal can show: no control characters but line ends."""
-    return "".join(c if c.isprintable() or c == "\n" else " " for c in text_of(value, limit))
+    text = text_of(value, limit)
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c == "\n" else " " for c in text)
 
 
 def plain_text(text: str, limit: int = MAX_MESSAGE_CHARACTERS) -> str:

@@ -9,6 +9,7 @@ from math import ceil
 from typing import TYPE_CHECKING
 
 from nanobatch.models.money import usd_of_nano
+from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.events import CallsPaused
 
 if TYPE_CHECKING:
@@ -80,9 +81,13 @@ class Admission:
         images = 0 if judges else 1
         while True:
             foreseen = self.foreseen(model_id, worst_nano)
-            with self._control.waiting(to_judge=judges):
-                await self._pauses.wait(model_id)
-                await self._pacer.reserve(foreseen, images=images)
+            if self._control.is_over_for(to_judge=judges):
+                raise RunStopped
+            is_paused = self._pauses.seconds_left(model_id) > 0
+            if is_paused or not self._pacer.reserve_now(foreseen, images=images):
+                with self._control.waiting(to_judge=judges):
+                    await self._pauses.wait(model_id)
+                    await self._pacer.reserve(foreseen, images=images)
             try:
                 ticket = await self._ticket(model_id, foreseen, purpose=purpose, judges=judges)
             except BaseException:
@@ -96,6 +101,11 @@ class Admission:
             self._purse.settle(reserved_nano=foreseen, cost_nano=0)
             self._permits.release(ticket.permit)
 
+    def answered(self, ticket: Ticket) -> None:
+        """Note an answer: it lets the next request in, and later more; its money stays reserved."""
+        self._permits.succeeded()
+        self._permits.release(ticket.permit)
+
     def leave(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Settle a request: what it did cost, unknown money included, takes its reserve's place."""
         self.note_cost(ticket.model_id, reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
@@ -104,10 +114,6 @@ class Admission:
             reserved_nano=ticket.worst_nano, cost_nano=cost_nano, images=ticket.images
         )
         self._permits.release(ticket.permit)
-
-    def succeeded(self) -> None:
-        """Note an answer: it lets more requests in."""
-        self._permits.succeeded()
 
     def slow_down(self, ticket: Ticket) -> None:
         """Let fewer requests in."""

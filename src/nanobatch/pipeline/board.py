@@ -11,6 +11,7 @@ import anyio
 from nanobatch.pipeline.closing import closing_of
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.quota import SlotQuota
+from nanobatch.policy import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -88,7 +89,7 @@ class Board:
         self._resting = 0
         self._without_room: dict[JobProgress, None] = {}  # as a set, in order
         self._reader = anyio.Lock()
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
 
     async def next(self) -> Step | None:
         """Return the next step, waiting for one; `None` once there will be none.
@@ -102,13 +103,12 @@ class Board:
             if step is not None:
                 return step
             if not self._active:
-                self._wake()
+                self._changed.wake()
                 return None
-            changed = self._changed
             self._resting += 1
             try:
                 with self._control.waiting():
-                    await changed.wait()
+                    await self._changed.wait()
             finally:
                 self._resting -= 1
 
@@ -142,7 +142,7 @@ class Board:
         if not job.is_queued:
             job.is_queued = True
             heapq.heappush(self._line_of(job), (job.order, job))
-        self._wake()
+        self._changed.wake()
 
     def _line_of(self, job: JobProgress) -> list[tuple[int, JobProgress]]:
         return self._void if job.void_streak else self._ready
@@ -175,13 +175,12 @@ class Board:
         jobs, self._without_room = self._without_room, {}
         for job in jobs:
             self.touch(job)
-        self._wake()
+        self._changed.wake()
 
     def _extra(self) -> Step | None:
         """Return a candidate beyond what its job needs, where it is least likely to be surplus."""
-        if not self._may_hurry or self._hurry_slots <= sum(
-            job.in_flight.total() for job in self._active
-        ):
+        may_hurry = self._hurry_slots and self._may_hurry
+        if not may_hurry or self._hurry_slots <= sum(job.in_flight.total() for job in self._active):
             return None
         chances = [
             (chance, job.order, job)
@@ -206,14 +205,10 @@ class Board:
                 chunk = await self._intake.portion()
                 if not chunk:
                     self.all_read = True
-                    self._wake()
+                    self._changed.wake()
                     return
                 started = await self._start(chunk)
         for job in started:
             job.order = next(self._order)
             self._active.add(job)
             self.touch(job)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()

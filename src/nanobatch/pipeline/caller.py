@@ -96,12 +96,14 @@ class Caller:
             reply, fault = await send_once(
                 self._control, lambda: self._backend.generate(order.request)
             )
+            if reply is not None:
+                self.answered(ticket)
             answer = await self._settler.settle(
                 order.what, call, reply, fault, worst_nano=worst_nano
             )
             cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
-            # Before the permit goes on: after a 429 it is one of those that are to be fewer.
-            self.learn(fault, ticket)
+            if fault is not None:
+                self.learn(fault, ticket)
         finally:
             self._admission.leave(ticket, cost_nano=cost_nano)
         if isinstance(fault, AccountError) or (reply is None and fault is None):
@@ -134,12 +136,17 @@ class Caller:
         )
         await self._store.commit(lambda db: settle(db, settlement))
 
-    def learn(self, fault: Exception | None, ticket: Ticket) -> None:
-        """Let the run's limits follow what came back, whoever asked."""
-        if fault is None:
-            self._admission.succeeded()
-            self._breaker.succeeded()
-        elif isinstance(fault, TransientError):
+    def answered(self, ticket: Ticket) -> None:
+        """Send the next request while the answer to this one, whoever asked, is written down."""
+        self._admission.answered(ticket)
+        self._breaker.succeeded()
+
+    def learn(self, fault: Exception, ticket: Ticket) -> None:
+        """Let the run's limits follow what went wrong, whoever asked.
+
+        Its permit must not have gone on: after a 429 it is one of those that are to be fewer.
+        """
+        if isinstance(fault, TransientError):
             if fault.slow_down:
                 self._admission.slow_down(ticket)
             if self._breaker.failed():

@@ -74,6 +74,10 @@ class Control:
         """Whether calls may start that judge what is paid for, also while the run ends."""
         return self.error is None and (self.ended is None or self.ended in _CALLS_STILL_WORK)
 
+    def is_over_for(self, *, to_judge: bool) -> bool:
+        """Return whether a call may not start any more, or not even one that judges."""
+        return not self.may_judge if to_judge else self.is_stopping
+
     def stop(self, ended: Ended, message: str = "") -> None:
         """End the run; the first reason counts. Calls in flight finish and are saved."""
         if not self.is_stopping:
@@ -105,7 +109,7 @@ class Control:
         Raises:
             RunStopped: The run ends.
         """
-        if not self.may_judge if to_judge else self.is_stopping:
+        if self.is_over_for(to_judge=to_judge):
             raise RunStopped
         scope = anyio.CancelScope()
         waits = self._waits_to_judge if to_judge else self._waits

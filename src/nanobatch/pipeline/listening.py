@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-import anyio
 import anyio.lowlevel
+
+from nanobatch.policy import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,18 +38,18 @@ class UnreadEvents:
     def __init__(self) -> None:
         self._events = deque["Event"]()
         self._is_over = False
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
 
     def tell(self, event: Event) -> None:
         """Take in one event, unless nobody listens any more."""
         if not self._is_over:
             self._events.append(event)
-            self._wake()
+            self._changed.wake()
 
     def end(self) -> None:
         """There are no further events; those that are there can still be read."""
         self._is_over = True
-        self._wake()
+        self._changed.wake()
 
     def close(self) -> None:
         """Nobody listens any more."""
@@ -72,12 +73,8 @@ class UnreadEvents:
                 raise StopAsyncIteration
             await self._changed.wait()
         event = self._events.popleft()
-        self._wake()
+        self._changed.wake()
         return event
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
 
 
 async def no_wait() -> None:

@@ -149,8 +149,11 @@ class Plan:
             return self._draft(job)
         if not tiers:
             return None
-        listed_nano = {tier: self.listed_nano(tier, job.size) for tier in Tier if tier in tiers}
-        tier = router.choose(job.tag, listed_nano=listed_nano, own=own, is_last=is_last)
+        if len(tiers) == 1:
+            (tier,) = tiers
+        else:
+            listed_nano = {tier: self.listed_nano(tier, job.size) for tier in Tier if tier in tiers}
+            tier = router.choose(job.tag, listed_nano=listed_nano, own=own, is_last=is_last)
         return self._draw(job, Stage.CANDIDATE, tier)
 
     def listed_nano(self, tier: Tier, size: str) -> int:

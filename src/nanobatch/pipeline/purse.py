@@ -32,9 +32,12 @@ class Purse:
         Raises:
             RunStopped: It can never fit; the run ends as `budget`. Or the run ends anyway.
         """
-        is_granted = False
-        with self._control.waiting(to_judge=to_judge):
-            is_granted = await self._gate.reserve(worst_nano)
+        if self._control.is_over_for(to_judge=to_judge):
+            raise RunStopped
+        is_granted = self._gate.reserve_now(worst_nano)
+        if not is_granted:
+            with self._control.waiting(to_judge=to_judge):
+                is_granted = await self._gate.reserve(worst_nano)
         if not is_granted:
             self._refuse(worst_nano, purpose)
 

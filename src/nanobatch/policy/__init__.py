@@ -10,6 +10,7 @@ from nanobatch.policy.permits import Permits
 from nanobatch.policy.retry import Retry
 from nanobatch.policy.route import Lesson, Prior, Router, SlotsBill, Tally
 from nanobatch.policy.stop import StopRule
+from nanobatch.policy.wakeup import Wakeup
 
 __all__ = [
     "BatchOptions",
@@ -28,6 +29,7 @@ __all__ = [
     "Spent",
     "StopRule",
     "Tally",
+    "Wakeup",
     "chance_of",
     "expected_slots",
     "slots_to_order",

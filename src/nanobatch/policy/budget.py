@@ -9,6 +9,7 @@ import anyio
 
 from nanobatch.errors import ConfigError
 from nanobatch.models.money import MAX_USD, nano_within_usd
+from nanobatch.policy.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from typing import Self
@@ -90,7 +91,7 @@ class BudgetGate:
         """Worst cases of the calls in flight, nano-dollars."""
         self._in_flight = 0
         self._line = anyio.Lock(fast_acquire=True)
-        self._settled = anyio.Event()
+        self._settled = Wakeup()
 
     async def reserve(self, nano: int) -> bool:
         """Reserve a worst case, waiting in line for settlements; `False` if it can never fit."""
@@ -131,8 +132,7 @@ class BudgetGate:
         self.reserved_nano -= reserved_nano
         self.spent_nano += cost_nano
         self._in_flight -= 1
-        self._settled.set()
-        self._settled = anyio.Event()
+        self._settled.wake()
 
     def add(self, nano: int) -> None:
         """Count money that nobody reserved."""

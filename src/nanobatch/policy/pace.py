@@ -15,6 +15,7 @@ import anyio
 
 from nanobatch.errors import ConfigError
 from nanobatch.models.money import MAX_USD, nano_within_usd
+from nanobatch.policy.wakeup import Wakeup
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,7 +108,7 @@ class Pacer:
             self._spend.keep(one.nano, since=now - one.seconds_ago)
             self._images.keep(one.images, since=now - one.seconds_ago)
         self._line = anyio.Lock(fast_acquire=True)
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
         self._waits_until: float | None = None
 
     @property
@@ -129,36 +130,41 @@ class Pacer:
         """
         async with self._line:
             while wait_seconds := self.wait_seconds(worst_nano, images=images):
-                changed = self._changed
                 self._waits_until = anyio.current_time() + wait_seconds
                 try:
                     with anyio.move_on_after(wait_seconds):
-                        await changed.wait()
+                        await self._changed.wait()
                 finally:
                     self._waits_until = None
-            self._spend.reserved += worst_nano
-            self._images.reserved += images
+            self._count(worst_nano, images)
+
+    def reserve_now(self, worst_nano: int, *, images: int = 1) -> bool:
+        """Count a call at its worst case if it fits at once and nobody waits in line before it."""
+        if self._line.locked() or self.wait_seconds(worst_nano, images=images):
+            return False
+        self._count(worst_nano, images)
+        return True
 
     def settle(self, *, reserved_nano: int, cost_nano: int, images: int = 1) -> None:
         """Count a call at its cost, for one window from now."""
         self._spend.settle(reserved_nano, cost_nano)
         self._images.settle(images, images)
-        self._wake()
+        self._changed.wake()
 
     def cancel(self, *, reserved_nano: int, images: int = 1) -> None:
         """Forget a call that was never sent."""
         self._spend.settle(reserved_nano, 0)
         self._images.settle(images, 0)
-        self._wake()
+        self._changed.wake()
 
     def wait_seconds(self, worst_nano: int, *, images: int = 1) -> float:
         """Return how long a call has to wait if nothing settles before; 0 if it fits now."""
         seconds = self._spend.wait_seconds(worst_nano)
         return max(seconds, self._images.wait_seconds(images)) if images else seconds
 
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
+    def _count(self, worst_nano: int, images: int) -> None:
+        self._spend.reserved += worst_nano
+        self._images.reserved += images
 
 
 class _Window:

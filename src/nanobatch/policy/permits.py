@@ -11,12 +11,14 @@ import anyio.lowlevel
 __all__ = ["Permit", "Permits"]
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(slots=True, eq=False)
 class Permit:
     """The right to have one request in flight."""
 
     number: int
     """Of the request, in the order they were started, from 1."""
+    is_held: bool = True
+    """Whether it was not given back yet."""
 
 
 class Permits:
@@ -66,9 +68,10 @@ class Permits:
         return Permit(self._started)
 
     def release(self, permit: Permit) -> None:
-        """Give a permit back."""
-        del permit
-        self._take_back()
+        """Give a permit back; a second time does nothing."""
+        if permit.is_held:
+            permit.is_held = False
+            self._take_back()
 
     def slow_down(self, permit: Permit) -> None:
         """Halve the size; a request begun before the last halving says nothing new."""

@@ -16,6 +16,7 @@ from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.batch.shard import Posting, Shard
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.events import BatchJobChanged
+from nanobatch.policy import Wakeup
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Post:
         self._emit = emit
         self._lying: deque[Posting] = deque()
         self._shards: dict[str, Shard] = {}
-        self._changed = anyio.Event()
+        self._changed = Wakeup()
         self._is_busy = False
         self._is_held_up = False
 
@@ -109,7 +110,7 @@ class Post:
             while len(self._lying) >= MAX_LYING:
                 await self._changed.wait()
         self._lying.append(Posting(slot=slot, order=order, round=in_round, is_new_slot=is_new_slot))
-        self._wake()
+        self._changed.wake()
 
     async def work(self) -> None:
         """Send what is ordered until the run ends; nothing is left lying about then."""
@@ -141,7 +142,7 @@ class Post:
         if not self._lying:
             return None
         posting = self._lying.popleft()
-        self._wake()
+        self._changed.wake()
         return posting
 
     async def _add(self, posting: Posting) -> None:
@@ -300,7 +301,3 @@ class Post:
         yield
         self._is_held_up = False
         self._room.shut(is_shut=False)
-
-    def _wake(self) -> None:
-        self._changed.set()
-        self._changed = anyio.Event()
