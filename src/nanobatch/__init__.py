@@ -12,6 +12,7 @@ from nanobatch.backend import (
     JsonBackend,
     JsonRequest,
     Reply,
+    ThrottledBackend,
 )
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.checkpoint import (
@@ -160,6 +161,7 @@ __all__ = [
     "Snapshot",
     "Spend",
     "StopRule",
+    "ThrottledBackend",
     "Tier",
     "TokenUsage",
     "TransientError",

@@ -175,6 +175,47 @@ async def test_a_stalled_answer_holds_up_no_other(monkeypatch: pytest.MonkeyPatc
     assert [reply.images for reply in replies] == [(IMAGE,)] * 3
 
 
+async def test_answers_stay_on_the_wire_while_there_are_enough_in_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(buffers, "_LONGEST_WAIT_SECONDS", 3600)
+    asked = anyio.Event()
+    is_full = True
+    early: list[Reply] = []
+    replies: list[Reply] = []
+
+    def look() -> bool:
+        asked.set()
+        return is_full
+
+    async def call(gemini: Gemini) -> None:
+        replies.append(await draw(gemini))
+
+    async with serving(lambda _: whole()) as (_, gemini):
+        with gemini.hold_back(look):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(call, gemini)
+                await asked.wait()  # its head is there
+                await anyio.wait_all_tasks_blocked()
+                early += replies
+                is_full = False
+        is_full = True
+        await call(gemini)  # nobody holds it back any more
+
+    assert early == []
+    assert [reply.images for reply in replies] == [(IMAGE,)] * 2
+
+
+async def test_no_answer_is_held_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buffers, "_LONGEST_WAIT_SECONDS", 0.02)
+
+    async with serving(lambda _: whole()) as (_, gemini):
+        with gemini.hold_back(lambda: True):
+            reply = await draw(gemini)
+
+    assert reply.images == (IMAGE,)
+
+
 LARGE = os.urandom(9_000_000)
 LARGE_BODY = answer_json(
     {"inlineData": {"mimeType": "image/png", "data": base64.b64encode(LARGE).decode()}}

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import threading
 from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 import anyio
 import anyio.lowlevel
 import pytest
 
+from nanobatch.checkpoint import writer
 from nanobatch.checkpoint.schema import connect_writing
 from nanobatch.checkpoint.writer import Writer
 from nanobatch.errors import CheckpointError
@@ -75,6 +78,63 @@ async def test_two_hundred_at_once_are_durable_and_share_transactions(
     assert sorted(results) == names
     assert seen_too_early == []
     assert recorded.count("COMMIT") <= 4  # the first goes alone, the others wait for it together
+
+
+async def test_while_nobody_is_in_a_hurry_changes_wait_for_others(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 0.5)
+
+    async def put_three(name: str) -> None:
+        for number in range(3):
+            await recorded.writer.commit(_put(f"{name}{number}"))
+
+    with recorded.writer.patient(lambda: True):
+        async with anyio.create_task_group() as group:
+            for name in "abcdefgh":
+                await anyio.lowlevel.checkpoint()  # each comes a little later
+                group.start_soon(put_three, name)
+
+    assert len(recorded.durable_keys()) == 24
+    assert recorded.count("COMMIT") <= 5  # the first goes alone
+
+
+async def test_a_hurry_is_looked_for_before_each_turn(
+    recorded: Recorded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "PATIENCE_SECONDS", 3600)
+
+    await recorded.writer.commit(_put("a"))
+    with recorded.writer.patient(lambda: False):
+        await recorded.writer.commit(_put("b"))
+    await recorded.writer.commit(_put("c"))
+
+    assert recorded.durable_keys() == ["a", "b", "c"]
+
+
+async def test_it_is_behind_while_much_waits_in_memory(recorded: Recorded) -> None:
+    goes_on = threading.Event()
+    was_behind: list[bool] = []
+
+    def wait() -> None:
+        goes_on.wait(30)
+
+    async with anyio.create_task_group() as group:
+        for number in range(3):
+            group.start_soon(
+                partial(
+                    recorded.writer.commit,
+                    _put(f"k{number}"),
+                    before=wait,
+                    held_bytes=writer.TURN_BYTES,
+                )
+            )
+            await anyio.wait_all_tasks_blocked()
+            was_behind.append(recorded.writer.is_behind)
+        goes_on.set()
+
+    assert was_behind == [False, False, True]
+    assert not recorded.writer.is_behind
 
 
 @pytest.mark.parametrize("fault", ["ours", "constraint", "syntax"])

@@ -2,7 +2,14 @@
 
 from nanobatch.backend.batch import BatchBackend, BatchJob, BatchLine, BatchState, lines_of
 from nanobatch.backend.gemini import Gemini
-from nanobatch.backend.protocol import ImageBackend, ImageRequest, JsonBackend, JsonRequest, Reply
+from nanobatch.backend.protocol import (
+    ImageBackend,
+    ImageRequest,
+    JsonBackend,
+    JsonRequest,
+    Reply,
+    ThrottledBackend,
+)
 
 __all__ = [
     "BatchBackend",
@@ -15,5 +22,6 @@ __all__ = [
     "JsonBackend",
     "JsonRequest",
     "Reply",
+    "ThrottledBackend",
     "lines_of",
 ]

@@ -23,8 +23,10 @@ USUAL_BYTES: Final = 3 * 1024 * 1024
 """A 1K image in base64, with room to spare; what of it is never written takes no memory."""
 
 _SCRATCH_BYTES: Final = 64 * 1024
-_BODIES_AT_ONCE: Final = 32
+_BODIES_AT_ONCE: Final = 16
 _LONGEST_WAIT_SECONDS: Final = 0.5
+_LOOK_SECONDS: Final = 0.01
+"""How often it is looked whether somebody may begin, while somebody waits."""
 
 
 class Body:
@@ -92,24 +94,31 @@ class Buffers:
     """Memory for bodies, shared by all connections of one wire.
 
     A connection has some only from its answer's head to its end. When many answers come at once,
-    some wait in the kernel, so that one after the other comes in whole, not all of them half.
-    None waits long: the others may have stalled.
+    some wait in the kernel, so that one after the other comes in whole, not all of them half; they
+    wait there too while those who read them have enough of them. None waits long: the others may
+    have stalled.
     """
 
     def __init__(self) -> None:
         self.scratch = memoryview(bytearray(_SCRATCH_BYTES))
         """For what is copied away in the same step of the event loop."""
         self._spare: list[mmap.mmap] = []
+        self.brakes: list[Callable[[], bool]] = []
+        """While one of them says so, no body begins."""
         self._in_use = 0
-        self._line: deque[Callable[[], None]] = deque()
+        self._line: deque[tuple[float, Callable[[], None]]] = deque()
+        """Who waits, and until when at most, as the event loop counts seconds."""
+        self._looking: asyncio.AbstractEventLoop | None = None
+        """The loop that will look at the line by itself."""
 
     def ask(self, start: Callable[[], None]) -> bool:
         """Have `start` called when a body may begin; return whether it was called at once."""
-        if self._in_use < _BODIES_AT_ONCE:
+        if self._is_free():
             start()
             return True
-        self._line.append(start)
-        asyncio.get_running_loop().call_later(_LONGEST_WAIT_SECONDS, self._start, start)
+        loop = asyncio.get_running_loop()
+        self._line.append((loop.time() + _LONGEST_WAIT_SECONDS, start))
+        self._look_later(loop)
         return False
 
     def body(self, size_bytes: int | None) -> Body:
@@ -133,13 +142,27 @@ class Buffers:
     def is_over(self) -> None:
         """Let the next body begin."""
         self._in_use -= 1
-        while self._line and self._in_use < _BODIES_AT_ONCE:
-            self._line.popleft()()
+        while self._line and self._is_free():
+            self._begin_next()
 
-    def _start(self, start: Callable[[], None]) -> None:
-        with suppress(ValueError):  # it had its turn
-            self._line.remove(start)
-            start()
+    def _is_free(self) -> bool:
+        return self._in_use < _BODIES_AT_ONCE and not any(is_full() for is_full in self.brakes)
+
+    def _begin_next(self) -> None:
+        _, start = self._line.popleft()
+        start()
+
+    def _look_later(self, loop: asyncio.AbstractEventLoop) -> None:
+        if self._looking is not loop:
+            self._looking = loop
+            loop.call_later(_LOOK_SECONDS, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._looking = None
+        while self._line and (self._is_free() or self._line[0][0] < loop.time()):
+            self._begin_next()
+        if self._line:
+            self._look_later(loop)
 
 
 def _pages(size_bytes: int) -> mmap.mmap:

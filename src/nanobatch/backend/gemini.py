@@ -6,6 +6,7 @@ import json
 import logging
 import math
 import time
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Self
 
@@ -24,7 +25,7 @@ from nanobatch.backend.translate import unreadable
 from nanobatch.errors import ConfigError, ProviderError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Generator
     from pathlib import Path
     from types import TracebackType
 
@@ -139,6 +140,15 @@ class Gemini:
                 with anyio.CancelScope(shield=True):
                     await ours.aio.aclose()
                     ours.close()
+
+    @contextmanager
+    def hold_back(self, is_full: Callable[[], bool]) -> Generator[None]:
+        """Leave answers on the wire while `is_full()`; see `ThrottledBackend`.
+
+        It does so on our own wire only: not on trio, through a proxy or with a caller's client.
+        """
+        with nullcontext() if self._transport is None else self._transport.hold_back(is_full):
+            yield
 
     async def generate(self, request: ImageRequest) -> Reply:
         """Send one `generateContent` request and return its complete answer.

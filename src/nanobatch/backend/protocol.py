@@ -7,13 +7,21 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
     from decimal import Decimal
     from typing import Any
 
     from nanobatch.models import Model, TokenUsage
 
-__all__ = ["ImageBackend", "ImageRequest", "JsonBackend", "JsonRequest", "Reply"]
+__all__ = [
+    "ImageBackend",
+    "ImageRequest",
+    "JsonBackend",
+    "JsonRequest",
+    "Reply",
+    "ThrottledBackend",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -130,6 +138,18 @@ class ImageBackend(Protocol):
 
     async def aclose(self) -> None:
         """Release connections; closing twice is fine."""
+        ...
+
+
+@runtime_checkable
+class ThrottledBackend(Protocol):
+    """A backend that can leave answers on the wire while a run has enough of them in memory."""
+
+    def hold_back(self, is_full: Callable[[], bool]) -> AbstractContextManager[None]:
+        """Begin to read no further answer while `is_full()`, as long as the block lasts.
+
+        It may go on after half a second all the same: a deadline runs.
+        """
         ...
 
 

@@ -37,7 +37,7 @@ from nanobatch.backend.wire import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Collection, Generator, Mapping
+    from collections.abc import AsyncGenerator, Callable, Collection, Generator, Mapping
     from contextlib import AbstractAsyncContextManager
 
     from nanobatch.backend.room import Share
@@ -127,6 +127,16 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._wire = None if proxy else Wire(self.context, most_bytes=MAX_ANSWER_BYTES)
         self._room = Room(SHARED_BYTES, free_bytes=USUAL_BYTES)
         self._redactor: tuple[str, Redactor] = ("", Redactor(""))
+
+    @contextmanager
+    def hold_back(self, is_full: Callable[[], bool]) -> Generator[None]:
+        """Begin with no answer's body while `is_full()`, for half a second at most."""
+        brakes = [] if self._wire is None else self._wire.buffers.brakes
+        brakes.append(is_full)
+        try:
+            yield
+        finally:
+            brakes.remove(is_full)
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send one request of the SDK and read its answer whole.

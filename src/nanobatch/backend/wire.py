@@ -56,8 +56,9 @@ class Wire:
         self._context = context
         self._most_bytes = most_bytes
         context.set_alpn_protocols(["http/1.1"])
+        self.buffers = Buffers()
+        """Memory for the answers of all of them."""
         self._idle: list[Connection] = []
-        self._buffers = Buffers()
         self._busy: set[Connection] = set()
 
     async def exchange(self, origin: Origin, request: bytes, *, connect_seconds: float) -> Exchange:
@@ -123,7 +124,7 @@ class Wire:
         try:
             with anyio.fail_after(connect_seconds):
                 _, connection = await loop.create_connection(
-                    lambda: Connection(loop, origin, self._buffers, most_bytes=self._most_bytes),
+                    lambda: Connection(loop, origin, self.buffers, most_bytes=self._most_bytes),
                     origin.host,
                     origin.port,
                     ssl=self._context if is_tls else None,

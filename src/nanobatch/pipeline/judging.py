@@ -59,6 +59,11 @@ class Judge:
         self.memory = anyio.Lock()
         """Held from the question to a filter that remembers until its verdict is durable."""
 
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether filters are what the run waits for."""
+        return self._panel.is_backed_up
+
     async def judge(
         self, candidate: Candidate, filters: Sequence[AnyFilter], *, job_number: int
     ) -> Judgement:

@@ -31,10 +31,10 @@ from nanobatch.filters.protocol import (
     name_of,
     parts_of,
     remembers,
-    worst_case_usd,
 )
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.judgement import Judgement
+from nanobatch.pipeline.row import ask_in_a_row, joins_a_row, works_here
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from nanobatch.filters import AnyFilter, RemembersAccepted
     from nanobatch.filters.protocol import Ask, AskModel
     from nanobatch.models import Model
+    from nanobatch.pipeline.row import Said
 
 __all__ = ["FILTER_THREADS", "FilterFailed", "Panel"]
 
@@ -77,6 +78,15 @@ class Panel:
         self._turns = anyio.CapacityLimiter(FILTER_THREADS)
         """Held by a candidate from one sync filter to the next: otherwise all in flight would be
         decoded before the first one is judged, 3 to 6 MB each."""
+        self._said: dict[tuple[int, int], Said] = {}
+        """What filters have said that were asked in a row, by candidate and filter."""
+        self._charging: set[int] = set()
+        """Filters that had not said that they cost money: they are asked one by one."""
+
+    @property
+    def is_backed_up(self) -> bool:
+        """Whether more candidates stand in line than are being judged."""
+        return self._turns.statistics().tasks_waiting > FILTER_THREADS
 
     async def judge(
         self, candidate: Candidate, filters: Sequence[AnyFilter], *, ask: Ask
@@ -104,10 +114,12 @@ class Panel:
         Raises:
             FilterFailed: As `judge`.
         """
-        for needs_turn, together in groupby(filters, key=_works_here):
+        for needs_turn, together in groupby(filters, key=works_here):
             async with self._turns if needs_turn else nullcontext():
-                for one in together:
-                    if not await self._passes(judgement, one, candidate, ask=ask):
+                for in_a_row, some in groupby(together, key=partial(self._may_join, judgement)):
+                    if not await self._all_pass(
+                        judgement, list(some), candidate, ask=ask, in_a_row=in_a_row
+                    ):
                         return
 
     async def remember(
@@ -191,7 +203,11 @@ class Panel:
 
                 begin()
                 return as_verdict(await judge.judge(candidate, ask), filter_name=name)
-            if is_async(one):
+            said = self._said.pop((id(candidate), id(one)), None)
+            if said is not None:
+                begin()
+                result = self._heard(said, one, name)
+            elif is_async(one):
                 begin()
                 result = one(candidate)
             else:
@@ -201,6 +217,16 @@ class Panel:
             if inspect.isawaitable(result):
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
+
+    def _heard(self, said: Said, one: AnyFilter, name: str) -> object:
+        """Return what a filter said in a row, or raise what it raised."""
+        if said.is_late:
+            raise self._too_late(name)
+        if said.error is not None:
+            raise said.error
+        if getattr(said.result, "usd", 0):
+            self._charging.add(id(one))
+        return said.result
 
     @contextmanager
     def _deadline(self, name: str) -> Generator[_Begin]:
@@ -219,9 +245,44 @@ class Panel:
 
             yield begin
         if scope.cancelled_caught:
-            raise FilterFailed(
-                name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+            raise self._too_late(name)
+
+    def _too_late(self, name: str) -> FilterFailed:
+        return FilterFailed(
+            name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
+        )
+
+    def _may_join(self, judgement: Judgement, one: AnyFilter) -> bool:
+        """Return whether a filter may be asked in a row with others, before its turn to be paid."""
+        return not judgement.is_again and id(one) not in self._charging and joins_a_row(one)
+
+    async def _all_pass(
+        self,
+        judgement: Judgement,
+        filters: Sequence[AnyFilter],
+        candidate: Candidate,
+        *,
+        ask: Ask,
+        in_a_row: bool,
+    ) -> bool:
+        """Add the verdicts of filters to the judgement, up to the first that ends it."""
+        keys = [(id(candidate), id(one)) for one in filters]
+        if in_a_row and len(set(keys)) == len(filters) > 1:
+            said = await ask_in_a_row(
+                filters,
+                candidate,
+                limiter=self._threads,
+                timeout_seconds=self._timeout_seconds,
             )
+            self._said.update(zip(keys, said, strict=False))
+        try:
+            for one in filters:
+                if not await self._passes(judgement, one, candidate, ask=ask):
+                    return False
+        finally:
+            for key in keys:
+                self._said.pop(key, None)
+        return True
 
     async def _passes(
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
@@ -330,13 +391,6 @@ def _place_of(part: AnyFilter, whole: AnyFilter, place: str) -> str:
         return ""
     nth = next((n for n, one in enumerate(combination.parts) if one is part), "?")
     return f"{place or name_of(whole)}/{nth}"
-
-
-def _works_here(one: AnyFilter) -> bool:
-    """Return whether a filter, with all its parts, only uses a thread: it waits for nobody."""
-    return not worst_case_usd(one) and not any(
-        is_async(part) or asks_model(part) for part in parts_of(one)
-    )
 
 
 def _sentence(name: str, error: BaseException) -> str:

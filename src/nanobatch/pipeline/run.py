@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import anyio
 import anyio.to_thread
 
+from nanobatch.backend import ThrottledBackend
 from nanobatch.checkpoint import JobEntry, JobStatus
 from nanobatch.checkpoint.batches import drop_planned
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
@@ -40,6 +41,7 @@ from nanobatch.policy import BudgetGate, OutageBreaker, Pacer, Pauses, Permits, 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from nanobatch.checkpoint import Checkpoint, TakenJob
@@ -226,7 +228,8 @@ class Run:
             parts = Parts(gate=gate, permits=permits, pacer=pacer, board=board, quota=self._quota)
             await self._watch.begin(root, parts)
         try:
-            await self._let_workers_work(intake, board, walker)
+            with self._held_back(), store.writer.patient(lambda: judge.is_backed_up):
+                await self._let_workers_work(intake, board, walker)
         finally:
             self._told[root] = self._checkpoint.last_numbers()[0]
         if control.error is not None:
@@ -249,6 +252,13 @@ class Run:
             reason=reason,
             all_read=board.all_read,
         )
+
+    def _held_back(self) -> AbstractContextManager[None]:
+        """Let no more answers in while the disk is behind with those that are here."""
+        backend, writer = self._options.backend, self._store.writer
+        if not isinstance(backend, ThrottledBackend):
+            return nullcontext()
+        return backend.hold_back(lambda: writer.is_behind)
 
     async def _let_workers_work(self, intake: Intake, board: Board, walker: SlotWalker) -> None:
         """Return when no worker has anything left to do; what ended meanwhile is written down."""
@@ -279,8 +289,9 @@ class Run:
     async def _worker(self, board: Board, walker: SlotWalker) -> None:
         try:
             while True:
-                with self._control.waiting():
-                    await self._room()
+                if self._room is not no_wait:
+                    with self._control.waiting():
+                        await self._room()
                 step = await board.next()
                 if step is None:
                     break
