@@ -238,7 +238,7 @@ def changed_jobs(db: sqlite3.Connection, entries: Sequence[JobEntry]) -> list[in
     return numbers
 
 
-class _Note(BaseModel, strict=True):
+class _Note(BaseModel, strict=True, defer_build=True):
     """What has been the same since which slot."""
 
     identity: str

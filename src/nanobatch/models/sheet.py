@@ -103,7 +103,8 @@ _Seconds = Annotated[float, Field(strict=True, gt=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    # Built when a sheet is first read: it takes as long as a tenth of all that is imported.
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class PriceSection(_Section):
