@@ -41,11 +41,12 @@ async def _stream(folder: Path, number: int) -> None:
     print(
         f"{result.ended}: {result.delivered} images in {took:.0f} s, {number / took:.0f} a second"
     )
-    began = time.perf_counter()
-    cost = result.cost
-    print(f"result.cost after {time.perf_counter() - began:.2f} s: {cost.usd_per_accepted:.6f} USD")
     with Checkpoint.read(folder) as checkpoint:
-        print(f"{sum(1 for _ in checkpoint.jobs())} jobs in the checkpoint")
+        began = time.perf_counter()
+        cost = checkpoint.cost_model()
+        print(
+            f"{cost.usd_per_accepted:.6f} USD an image, after {time.perf_counter() - began:.2f} s"
+        )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(f"peak RSS {peak:.0f} MB")
 
