@@ -1,4 +1,4 @@
-"""The input of a run: any iterable or async iterable of jobs, read lazily."""
+"""The input of a run: any iterable or async iterable of jobs, read lazily, and their references."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, TypeAlias
 import anyio
 import anyio.lowlevel
 
+from nanobatch.errors import JobError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from anyio.abc import TaskGroup
 
     from nanobatch.job import Job
 
-__all__ = ["Intake", "Jobs"]
+__all__ = ["Intake", "Jobs", "read_references"]
 
 Jobs: TypeAlias = "Iterable[Job] | AsyncIterable[Job]"
 """What a run takes: any iterable or async iterable, read lazily."""
@@ -111,3 +114,22 @@ class Intake:
             aclose = getattr(iterator, "aclose", None)
             if aclose is not None:
                 await aclose()  # in no scope of ours: the generator's own must be the innermost
+
+
+def read_references(job: Job) -> tuple[bytes, ...]:
+    """Return the reference images of a job.
+
+    Raises:
+        JobError: One of them cannot be read.
+    """
+    return tuple(_read_reference(job, path) for path in job.references)
+
+
+def _read_reference(job: Job, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise JobError(
+            f"Job {job.id!r}: the reference {path} cannot be read: {error.strerror}.",
+            job_id=job.id,
+        ) from error

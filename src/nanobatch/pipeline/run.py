@@ -14,7 +14,7 @@ from nanobatch.backend import ThrottledBackend
 from nanobatch.checkpoint import JobEntry, JobStatus
 from nanobatch.checkpoint.batches import drop_planned
 from nanobatch.checkpoint.changes import close_pending, common_rejection, end_job
-from nanobatch.errors import CheckpointError, CheckpointLockedError, JobError
+from nanobatch.errors import CheckpointError, CheckpointLockedError
 from nanobatch.pipeline.admission import Admission
 from nanobatch.pipeline.asking import Asker
 from nanobatch.pipeline.batch.mail import Mail, open_mail
@@ -24,7 +24,7 @@ from nanobatch.pipeline.caller import Caller
 from nanobatch.pipeline.control import Control, Ended, RunStopped
 from nanobatch.pipeline.ending import SlotEnder
 from nanobatch.pipeline.events import JobEnded, JobStarted, RunEnding
-from nanobatch.pipeline.intake import Intake
+from nanobatch.pipeline.intake import Intake, read_references
 from nanobatch.pipeline.judging import Judge
 from nanobatch.pipeline.keeping import Keeper
 from nanobatch.pipeline.learning import learn_from_earlier_runs
@@ -321,7 +321,7 @@ class Run:
             self._options.plan.check(job)
             images: tuple[bytes, ...] = ()
             if job.references:
-                images = await anyio.to_thread.run_sync(_read_references, job)
+                images = await anyio.to_thread.run_sync(read_references, job)
             references.append(images)
             digests = [hashlib.sha256(image).hexdigest() for image in images]
             entries.append(
@@ -390,17 +390,3 @@ class Run:
 
         reason = await self._store.commit(change)
         self._emit(JobEnded(job_id=job.job.id, status=closing.status, reason=reason))
-
-
-def _read_references(job: Job) -> tuple[bytes, ...]:
-    return tuple(_read_reference(job, path) for path in job.references)
-
-
-def _read_reference(job: Job, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise JobError(
-            f"Job {job.id!r}: the reference {path} cannot be read: {error.strerror}.",
-            job_id=job.id,
-        ) from error
