@@ -80,6 +80,15 @@ async def test_a_permit_given_back_twice_lets_one_in() -> None:
     assert permits.in_use == 1
 
 
+async def test_the_permit_of_an_answered_request_goes_on_unless_it_is_the_only_one() -> None:
+    only, many = Permits(1), Permits(2)
+
+    for permits in (only, many):
+        permits.pass_on((await _take(permits, 1))[0])
+
+    assert (only.in_use, many.in_use) == (1, 0)
+
+
 async def test_requests_are_numbered_in_the_order_they_start() -> None:
     permits = Permits(3)
 

@@ -101,14 +101,17 @@ class Admission:
             self._purse.settle(reserved_nano=foreseen, cost_nano=0)
             self._permits.release(ticket.permit)
 
-    def answered(self, ticket: Ticket) -> None:
-        """Note an answer: it lets the next request in, and later more; its money stays reserved."""
+    def answered(self, ticket: Ticket, *, cost_nano: int) -> None:
+        """Note an answer and its cost: it lets the next request in, and later more.
+
+        Its money stays reserved until it leaves.
+        """
+        self.note_cost(ticket.model_id, reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
         self._permits.succeeded()
-        self._permits.release(ticket.permit)
+        self._permits.pass_on(ticket.permit)
 
     def leave(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Settle a request: what it did cost, unknown money included, takes its reserve's place."""
-        self.note_cost(ticket.model_id, reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
         self._purse.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
         self._pacer.settle(
             reserved_nano=ticket.worst_nano, cost_nano=cost_nano, images=ticket.images

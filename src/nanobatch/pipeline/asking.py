@@ -106,13 +106,13 @@ class Asker:
                 cost_nano = 0
                 raise RunStopped
             reply, fault = await send_once(self._control, lambda: backend.generate_json(request))
-            if reply is not None:
-                self._caller.answered(ticket)
             settlement = _settlement(about, call, reply, fault, model=model, worst_nano=worst_nano)
+            cost_nano = settlement.usd_nano + settlement.unknown_nano
+            if reply is not None:
+                self._caller.answered(ticket, cost_nano=cost_nano)
             with anyio.CancelScope(shield=True):  # paid for: it must reach the ledger
                 await self._store.commit(lambda db: settle(db, settlement))
                 self._bills.add(settlement)
-            cost_nano = settlement.usd_nano + settlement.unknown_nano
             if fault is not None:
                 self._caller.learn(fault, ticket)
         finally:

@@ -13,6 +13,7 @@ from nanobatch.errors import AccountError, TransientError
 from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.sending import send_once
+from nanobatch.pipeline.settling import cost_of
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
@@ -97,7 +98,8 @@ class Caller:
                 self._control, lambda: self._backend.generate(order.request)
             )
             if reply is not None:
-                self.answered(ticket)
+                cost = cost_of(order.what, reply, worst_nano=worst_nano)
+                self.answered(ticket, cost_nano=cost)
             answer = await self._settler.settle(
                 order.what, call, reply, fault, worst_nano=worst_nano
             )
@@ -136,9 +138,9 @@ class Caller:
         )
         await self._store.commit(lambda db: settle(db, settlement))
 
-    def answered(self, ticket: Ticket) -> None:
+    def answered(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Send the next request while the answer to this one, whoever asked, is written down."""
-        self._admission.answered(ticket)
+        self._admission.answered(ticket, cost_nano=cost_nano)
         self._breaker.succeeded()
 
     def learn(self, fault: Exception, ticket: Ticket) -> None:

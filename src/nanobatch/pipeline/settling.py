@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.events import Event
 
-__all__ = ["Answer", "Purchase", "Settler", "Staged"]
+__all__ = ["Answer", "Purchase", "Settler", "Staged", "cost_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +147,12 @@ class Settler:
                 fault=fault_in(image),
                 seal=self._store.files.write_staged(file, image),
             )
+
+
+def cost_of(bought: Purchase, reply: Reply, *, worst_nano: int) -> int:
+    """Return what an answer costs, nano-dollars; the worst case if it does not say."""
+    settlement = _settlement(bought, 0, reply, None, worst_nano=worst_nano)
+    return settlement.usd_nano + settlement.unknown_nano
 
 
 def _settlement(

@@ -73,6 +73,14 @@ class Permits:
             permit.is_held = False
             self._take_back()
 
+    def pass_on(self, permit: Permit) -> None:
+        """Give back a permit whose request is answered and not yet written down.
+
+        The only one stays: one request at a time means one after the other, to the end.
+        """
+        if self._limit > 1:
+            self.release(permit)
+
     def slow_down(self, permit: Permit) -> None:
         """Halve the size; a request begun before the last halving says nothing new."""
         if permit.number > self._started_at_halving:
