@@ -149,6 +149,14 @@ class ThrottledBackend(Protocol):
         """Begin to read no further answer while `is_full()`, as long as the block lasts.
 
         It may go on after half a second all the same: a deadline runs.
+
+        ```python
+        with backend.hold_back(lambda: waiting_bytes > 32 * 1024**2):
+            ...  # calls go out; their answers come in as others are used
+        ```
+
+        Args:
+            is_full: Called on the event loop before an answer's body is read; it must not raise.
         """
         ...
 

@@ -20,7 +20,7 @@ import anyio
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["run_in_daemon", "soon_in_this_loop", "start_in_daemon"]
+__all__ = ["run_in_daemon", "start_in_daemon"]
 
 T = TypeVar("T")
 
@@ -57,7 +57,7 @@ async def run_in_daemon(
 
 def start_in_daemon(work: Callable[[], T]) -> tuple[anyio.Event, Future[T]]:
     """Start sync code in a thread; return what is set when it is over, and its result."""
-    soon = soon_in_this_loop()
+    soon = _soon_in_this_loop()
     done = anyio.Event()
     outcome: Future[T] = Future()
     context = copy_context()
@@ -74,7 +74,7 @@ def start_in_daemon(work: Callable[[], T]) -> tuple[anyio.Event, Future[T]]:
     return done, outcome
 
 
-def soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
+def _soon_in_this_loop() -> Callable[[Callable[[], object]], object]:
     """Return what has a function called in the event loop that runs here, from any thread.
 
     Unlike `anyio.from_thread.run_sync` it waits for nothing, and raises `RuntimeError` once the
