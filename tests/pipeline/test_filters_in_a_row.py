@@ -16,8 +16,10 @@ import pytest
 
 from nanobatch import Budget, Candidate, Checkpoint, Job, JobStatus, TwoTierPipeline, Verdict
 from nanobatch.pipeline import threads
+from nanobatch.pipeline.panel import FILTER_THREADS, Panel
 from nanobatch.pipeline.threads import run_in_daemon
 from nanobatch.testing import ScriptedBackend
+from nanobatch.testing.gallery import gallery
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -174,6 +176,32 @@ async def test_one_that_charges_though_it_said_nothing_is_paid_for_and_asked_alo
         [figures] = [one for one in checkpoint.filters() if one.name == "charges"]
     assert result.delivered == 3
     assert (figures.asked, figures.usd) == (3, Decimal("0.003"))
+
+
+async def test_a_panel_is_backed_up_while_more_wait_than_are_judged() -> None:
+    panel = Panel(timeout_seconds=60)
+    goes_on = threading.Event()
+    seen: list[bool] = []
+
+    def waits(candidate: Candidate) -> bool:
+        return goes_on.wait(30)
+
+    async def judge() -> None:
+        one = gallery()[0].candidate()
+        await panel.judge(one, [waits], ask=panel.answer)
+
+    async with anyio.create_task_group() as group:
+        for more, waiting in ((2 * FILTER_THREADS, FILTER_THREADS), (1, FILTER_THREADS + 1)):
+            for _ in range(more):
+                group.start_soon(judge)
+            with anyio.fail_after(30):
+                while panel._turns.statistics().tasks_waiting < waiting:  # noqa: ASYNC110
+                    await anyio.sleep(0.005)
+            seen.append(panel.is_backed_up)
+        goes_on.set()
+
+    assert seen == [False, True]
+    assert not panel.is_backed_up
 
 
 async def test_a_thread_is_used_again_and_ends_when_nobody_needs_it(
