@@ -168,8 +168,10 @@ async def test_it_is_shown_at_most_four_times_a_second_whatever_happens(tmp_path
     assert 3 <= len(watcher.shown) <= 4 * took + 1
     assert all(one.in_flight <= 5 for one in watcher.shown)
     assert max(one.in_flight for one in watcher.shown) == 5
-    most = 5 * Decimal("0.13")  # a Lite call is reserved at 4,096 tokens, USD 0.123, and its prompt
-    assert all(one.in_flight_usd <= most for one in watcher.shown)
+    each = Decimal("0.13")  # a Lite call is reserved at 4,096 tokens, USD 0.123, and its prompt
+    assert all(one.in_flight_usd <= each * (40 - one.delivered) for one in watcher.shown)
+    assert any(one.in_flight_usd > each * 3 for one in watcher.shown)
+    assert watcher.last.in_flight_usd == 0
     delivered = [one.delivered for one in watcher.shown]
     assert delivered == sorted(delivered)
     timed = [one for one in watcher.shown if one.seconds_left is not None]

@@ -65,7 +65,10 @@ class Snapshot:
     """Confirmed and unknown money of settled calls."""
 
     in_flight_usd: Decimal
-    """Worst case of the calls in flight, reserved; not part of `spend`."""
+    """Worst case of the calls that are not settled yet, reserved; not part of `spend`.
+
+    An answer that is being written down still counts here, and no longer in `in_flight`.
+    """
 
     budget_usd: Decimal | None
     """The cap; `None` if there is none."""
