@@ -69,6 +69,30 @@ def test_a_mark_on_a_page_of_noisy_tones_is_still_a_mark_on_a_blank_page() -> No
     assert judged(page).reason == "blank picture (99.91% of it is one tone, at most 99.90%)"
 
 
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+@pytest.mark.parametrize(("marks", "passes"), [(1_048, False), (1_049, True)])
+def test_what_counts_is_the_share_of_all_pixels_wherever_they_are(
+    first: int, marks: int, passes: bool
+) -> None:
+    page = Image.new("RGB", (1024, 1024), (200, 200, 200))
+    for n in range(marks):  # in every fourth row and column, some of which are looked at first
+        page.putpixel((first + 4 * (n % 256), first + 4 * (n // 256)), (0, 0, 0))
+
+    assert judged(page).accepted is passes
+
+
+@pytest.mark.parametrize("first", [0, 1, 2, 3])
+@pytest.mark.parametrize(("contrast", "passes"), [(15, False), (17, True)])
+def test_the_standard_deviation_is_that_of_all_pixels(
+    first: int, contrast: int, passes: bool
+) -> None:
+    page = Image.new("L", (1024, 1024), 128)
+    for n in range(256 * 256):  # a sixteenth of all: it is the contrast divided by four
+        page.putpixel((first + 4 * (n % 256), first + 4 * (n // 256)), 128 + contrast * (-1) ** n)
+
+    assert NotBlank(max_tone_share=1)(candidate(saved(page, "PNG"))).accepted is passes
+
+
 def test_a_small_drawing_on_an_empty_page_passes() -> None:
     page = Image.new("RGB", (1000, 1000), "white")
     ImageDraw.Draw(page).ellipse((450, 450, 550, 550), outline="black", width=4)

@@ -15,12 +15,15 @@ if TYPE_CHECKING:
 
     from nanobatch.candidate import Candidate
 
-__all__ = ["TONES", "plain", "sample", "small_grey", "tone_histograms"]
+__all__ = ["TONES", "few_tones", "plain", "sample", "small_grey", "tone_histograms"]
 
 TONES: Final = 256
 
 _SAMPLE_PIXELS: Final = 1024 * 1024
 """Larger pictures are sampled: a blank one is blank in every sixteenth pixel too."""
+
+_FEW_PIXELS: Final = 256 * 256
+"""What shows of most pictures that they are not blank, in a quarter of the time."""
 
 _GREY_PIXELS: Final = 512 * 512
 """What a grey copy has at most; 1 % of a side is still five pixels."""
@@ -69,6 +72,21 @@ def tone_histograms(candidate: Candidate) -> list[list[int]]:
             .histogram()
         )
     ]
+
+
+def few_tones(candidate: Candidate) -> tuple[float, list[list[int]]]:
+    """Return which share of the sample's pixels was counted, and their tones in each channel.
+
+    Each is counted once at most. No channels are counted where there are few pixels anyway, and
+    in a transparent picture.
+    """
+    seen = candidate.derived(sample)
+    step = math.isqrt(seen.width * seen.height // _FEW_PIXELS)
+    if step < 2 or seen.mode == "RGBA":  # noqa: PLR2004 - every pixel
+        return 1.0, []
+    size = (max(1, seen.width // step), max(1, seen.height // step))
+    few = seen.resize(size, pillow.Resampling.NEAREST)
+    return few.width * few.height / (seen.width * seen.height), _channels(few.histogram())
 
 
 def _size(picture: Image, pixels: int) -> tuple[int, int]:

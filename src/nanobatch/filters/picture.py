@@ -75,8 +75,10 @@ class NotBlank:
         Raises:
             BrokenImageError: The pixels cannot be decoded.
         """
-        from nanobatch.filters.copies import tone_histograms  # noqa: PLC0415 - imports Pillow
+        from nanobatch.filters.copies import few_tones, tone_histograms  # noqa: PLC0415 - Pillow
 
+        if self._must_pass(*few_tones(candidate)):
+            return Verdict.accept()
         channels = candidate.derived(tone_histograms)
         deviation = max(map(_standard_deviation, channels))
         if deviation < self.min_standard_deviation:
@@ -90,6 +92,21 @@ class NotBlank:
                 f"blank picture ({share:.2%} of it is one tone, at most {self.max_tone_share:.2%})"
             )
         return Verdict.accept()
+
+    def _must_pass(self, counted: float, channels: Sequence[Sequence[int]]) -> bool:
+        """Return whether a picture passes whatever tones its other pixels have.
+
+        The variance of all pixels is at least `counted` times that of the counted ones, and the
+        share outside of any range of tones at least `counted` times theirs.
+
+        Args:
+            counted: The share of its pixels whose tones are known, above 0, to 1.
+            channels: How many of them have each tone, by channel.
+        """
+        return any(
+            _standard_deviation(one) * math.sqrt(counted) >= self.min_standard_deviation
+            for one in channels
+        ) and any((1 - _tone_share(one)) * counted >= 1 - self.max_tone_share for one in channels)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
