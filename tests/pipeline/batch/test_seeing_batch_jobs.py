@@ -1,4 +1,4 @@
-"""Batch jobs on their way are seen: by whoever watches a run, and by whoever asks later."""
+"""Batch jobs are seen: by whoever watches a run, by whoever asks later, and on its page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING
 
 from nanobatch import BatchJobChanged, BatchOptions, Checkpoint, Ended, Job, Route, Snapshot
 from nanobatch.commands import status
+from nanobatch.report import write_html
+from nanobatch.report.page import figures
 from nanobatch.simulator import batch
+from tests.report.pages import read_page
 from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
@@ -69,3 +72,43 @@ async def test_a_job_that_is_collected_is_not_on_the_way_any_more(tmp_path: Path
     assert result.ended is Ended.COMPLETE
     assert screen.shown[-1].batch_jobs == ()
     assert "batch jobs" not in str(screen.shown[-1])
+
+
+async def test_the_page_of_a_run_lists_them(tmp_path: Path) -> None:
+    options = BatchOptions(poll_seconds=0.02, max_wait_seconds=0, shard_images=3)
+    async with simulator(batch=_pending()) as server:
+        await pipeline_on(server, tmp_path / "run", batch=options).run(JOBS)
+    with Checkpoint.read(tmp_path / "run") as reader:
+        first, second = reader.batch_jobs()
+
+    said = read_page(write_html(tmp_path / "run", tmp_path / "page.html")).text
+
+    rows = [
+        f"{one.name} {one.model_id} pending {slots} {slots} {one.at:%Y-%m-%d %H:%M}"
+        for one, slots in ((first, 3), (second, 2))
+    ]
+    assert " ".join(rows) in said
+
+
+async def test_the_page_lists_the_last_ones_if_there_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(figures, "MAX_BATCH_JOBS", 2)
+    options = BatchOptions(poll_seconds=0.02, max_wait_seconds=0, shard_images=2)
+    async with simulator(batch=_pending()) as server:
+        await pipeline_on(server, tmp_path / "run", batch=options).run(JOBS)
+    with Checkpoint.read(tmp_path / "run") as reader:
+        first, *last = reader.batch_jobs()
+
+    said = read_page(write_html(tmp_path / "run", tmp_path / "page.html")).text
+
+    assert "Batch jobs The last 2; 1 before them are not shown." in said
+    assert first.name not in said
+    assert [one.name in said for one in last] == [True, True]
+
+
+async def test_the_page_of_a_run_without_batch_jobs_says_nothing_of_them(tmp_path: Path) -> None:
+    async with simulator() as server:
+        await pipeline_on(server, tmp_path / "run").run(JOBS)
+
+    assert "Batch job" not in read_page(write_html(tmp_path / "run", tmp_path / "page.html")).text

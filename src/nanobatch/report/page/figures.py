@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from array import array
+from collections import deque
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from nanobatch.checkpoint import JobStatus
+from nanobatch.checkpoint import BatchJobRecord, JobStatus
 from nanobatch.cost import CostModel, Stage, compare
 from nanobatch.models import Tier
 
@@ -25,6 +26,9 @@ MAX_TAGS: Final = 100
 
 MAX_UNDONE: Final = 500
 """Prompts that are not done with a row of their own."""
+
+MAX_BATCH_JOBS: Final = 100
+"""Batch jobs with a row of their own, the last ones."""
 
 _STEPS: Final = (
     (Tier.LITE, Stage.CANDIDATE, "Lite, as it is"),
@@ -93,6 +97,9 @@ class Figures:
     comparison: Comparison | None
     """Lite and quality images that are accepted as they are; `None` unless both have slots."""
     filters: tuple[FilterFigures, ...]
+    batch_jobs: tuple[BatchJobRecord, ...]
+    """The last of them, in their order."""
+    left_out_batch_jobs: int
     failures: tuple[Failures, ...]
     undone: tuple[Undone, ...]
     """The first of them."""
@@ -110,6 +117,7 @@ def figures_of(reader: CheckpointReader, moment: Moment) -> Figures:
         if (model := reader.cost_model(tier, stage=stage)).slots
     }
     tags, left_out = _tags(reader)
+    batch_jobs, left_out_batch_jobs = _batch_jobs(reader)
     return Figures(
         whole=reader.cost_model(),
         spend=reader.spend,
@@ -118,6 +126,8 @@ def figures_of(reader: CheckpointReader, moment: Moment) -> Figures:
         left_out_tags=left_out,
         comparison=_comparison(steps),
         filters=reader.filters(),
+        batch_jobs=batch_jobs,
+        left_out_batch_jobs=left_out_batch_jobs,
         failures=_failures(reader),
         undone=tuple(_undone(reader)),
         statuses={status: statuses[status] for status in JobStatus if status in statuses},
@@ -152,6 +162,15 @@ def _tag(reader: CheckpointReader, tag: str) -> Part:
         model=reader.cost_model(tag=tag),
         by_tier={tier: model for tier, model in by_tier.items() if model.slots},
     )
+
+
+def _batch_jobs(reader: CheckpointReader) -> tuple[tuple[BatchJobRecord, ...], int]:
+    last = deque[BatchJobRecord](maxlen=MAX_BATCH_JOBS)
+    count = 0
+    for job in reader.batch_jobs():
+        last.append(job)
+        count += 1
+    return tuple(last), count - len(last)
 
 
 def _failures(reader: CheckpointReader) -> tuple[Failures, ...]:
