@@ -20,8 +20,7 @@ from nanobatch import (
     filters,
 )
 from nanobatch.pipeline.batch import searching
-from tests.crash.named_steps import NamedBackend, Steps
-from tests.crash.steps import SteppingBackend, count_steps
+from tests.crash.steps import NamedBackend, Steps
 
 if TYPE_CHECKING:
     from nanobatch import Candidate, Event
@@ -79,14 +78,12 @@ def run_batch(order: dict[str, Any], tell: Tell) -> None:
     tell("ended", ended=str(result.ended), reason=result.reason)
 
 
-def _backend(order: dict[str, Any]) -> tuple[Gemini | SteppingBackend, Steps | None]:
+def _backend(order: dict[str, Any]) -> tuple[Gemini, Steps | None]:
     where = {"api_key": "simulated", "base_url": order["base_url"]}
     if order["kill_at"] or order["names_steps"]:
         steps = Steps(kill_at=order["kill_at"], folder=Path(order["folder"]))
         return NamedBackend(steps, **where), steps
-    step = count_steps(order["kill_at_step"])
-    gemini = Gemini(**where)
-    return (gemini if step is None else SteppingBackend(gemini, step)), None
+    return Gemini(**where), None
 
 
 def _batch_options(order: dict[str, Any]) -> BatchOptions | None:

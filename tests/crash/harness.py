@@ -71,10 +71,8 @@ class Order:
     kill_after_seconds: float | None = None
     kill_after_lines: int | None = None
     """Killed as soon as so many images were told of."""
-    kill_at_step: int | None = None
-    """Killed by itself at its n-th touch of disk or wire, from 1; see `steps`."""
     kill_at: tuple[str, int] | None = None
-    """Killed by itself at the n-th of its steps of a name; see `named_steps`."""
+    """Killed by itself at the n-th of its steps of a name; see `steps`."""
     names_steps: bool = False
     """Whether it tells the names of its steps when it ends."""
     by_batch: bool = False
