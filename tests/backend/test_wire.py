@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
+import mmap
 import os
 import socket
 import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import pytest
@@ -204,6 +206,37 @@ async def test_answers_stay_on_the_wire_while_there_are_enough_in_memory(
 
     assert early == []
     assert [reply.images for reply in replies] == [(IMAGE,)] * 2
+
+
+async def test_an_answer_for_which_there_is_no_memory_fails_and_holds_up_no_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(buffers, "_LONGEST_WAIT_SECONDS", 0.02)  # all wait for the next look
+    real = mmap.mmap
+    faults: list[ProviderError] = []
+    replies: list[Reply] = []
+    refusals = iter([OSError(errno.ENOMEM, "Cannot allocate memory")])
+
+    def scarce(*arguments: Any, **options: Any) -> mmap.mmap:
+        for refusal in refusals:
+            raise refusal
+        return real(*arguments, **options)
+
+    async def call(gemini: Gemini) -> None:
+        try:
+            replies.append(await draw(gemini))
+        except ProviderError as error:
+            faults.append(error)
+
+    monkeypatch.setattr(mmap, "mmap", scarce)
+    async with serving(lambda _: whole()) as (_, gemini):
+        with gemini.hold_back(lambda: True), anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(3):
+                    tasks.start_soon(call, gemini)
+
+    assert [reply.images for reply in replies] == [(IMAGE,)] * 2
+    assert [(one.kind, one.is_unknown_money) for one in faults] == [("connection_lost", True)]
 
 
 async def test_no_answer_is_held_back_for_long(monkeypatch: pytest.MonkeyPatch) -> None:

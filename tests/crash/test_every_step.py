@@ -22,6 +22,8 @@ from tests.support import simulator
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from tests.crash.harness import Run, Zygote
+
 STRIDE = int(os.environ.get("NANOBATCH_CRASH_STRIDE", "9"))
 
 JOBS: list[dict[str, Any]] = [

@@ -1,4 +1,4 @@
-"""Several filters asked in one thread: each still has its own deadline, failure and price."""
+"""Filters asked in threads, several in one: each has its own deadline, failure and price."""
 
 from __future__ import annotations
 
@@ -14,9 +14,23 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import pytest
 
-from nanobatch import Budget, Candidate, Checkpoint, Job, JobStatus, TwoTierPipeline, Verdict
+from nanobatch import (
+    Budget,
+    Candidate,
+    Checkpoint,
+    Ended,
+    Job,
+    JobStatus,
+    Route,
+    TwoTierPipeline,
+    Verdict,
+    filters,
+)
+from nanobatch.filters import MinBytes
+from nanobatch.filters.catalogue import only_looks
 from nanobatch.pipeline import threads
 from nanobatch.pipeline.panel import FILTER_THREADS, Panel
+from nanobatch.pipeline.row import Said, ask_in_a_row
 from nanobatch.pipeline.threads import run_in_daemon
 from nanobatch.testing import ScriptedBackend
 from nanobatch.testing.gallery import gallery
@@ -28,19 +42,36 @@ if TYPE_CHECKING:
     from nanobatch import RunResult
 
 
+def accepts(candidate: Candidate) -> bool:
+    return True
+
+
+def rejects(candidate: Candidate) -> Verdict:
+    return Verdict.reject("not that one")
+
+
 async def judged_by(
-    folder: Path, *filters: Any, jobs: int = 1, backend: Any = None, **options: Any
+    folder: Path, *asked: Any, jobs: int = 1, backend: Any = None, **options: Any
 ) -> RunResult:
     return await TwoTierPipeline(
         backend or ScriptedBackend(),
-        filters=filters,
+        filters=asked,
         checkpoint=folder,
         budget=Budget.unlimited(),
         **options,
     ).run([Job(id=f"j{n}", prompt=f"a fox {n}") for n in range(jobs)])
 
 
-async def test_all_that_only_need_a_thread_share_one_in_their_order(tmp_path: Path) -> None:
+async def said_by(*filters: Any, timeout_seconds: float = 60) -> list[Said]:
+    return await ask_in_a_row(
+        filters,
+        gallery()[0].candidate(),
+        limiter=anyio.CapacityLimiter(1),
+        timeout_seconds=timeout_seconds,
+    )
+
+
+async def test_they_share_a_thread_and_are_asked_in_their_order() -> None:
     asked: list[tuple[str, threading.Thread]] = []
 
     def first(candidate: Candidate) -> bool:
@@ -51,93 +82,106 @@ async def test_all_that_only_need_a_thread_share_one_in_their_order(tmp_path: Pa
         asked.append(("second", threading.current_thread()))
         return Verdict(accepted=True, score=0.5)
 
-    async def third(candidate: Candidate) -> bool:
-        asked.append(("third", threading.current_thread()))
-        return True
+    said = await said_by(first, second)
 
-    result = await judged_by(tmp_path, first, second, third, first)
-
-    [image] = result.images
-    assert image.score == 0.5
-    assert [name for name, _ in asked] == ["first", "second", "third", "first"]
+    assert said == [Said(verdict=Verdict.accept()), Said(verdict=Verdict.accept(score=0.5))]
+    assert [name for name, _ in asked] == ["first", "second"]
     assert asked[0][1] is asked[1][1] is not threading.current_thread()
-    assert asked[2][1] is threading.current_thread()
 
 
-async def test_nobody_is_asked_after_one_that_rejects(tmp_path: Path) -> None:
-    asked: list[int] = []
-
-    def accepts(candidate: Candidate) -> bool:
-        asked.append(candidate.slot)
-        return True
-
-    def rejects_the_first(candidate: Candidate) -> Verdict:
-        return Verdict(accepted=candidate.slot > 1, reason="not that one")
-
-    def never_sees_it(candidate: Candidate) -> bool:
-        return candidate.slot > 1
-
-    result = await judged_by(tmp_path, accepts, rejects_the_first, never_sees_it, concurrency=1)
-
-    assert result.delivered == 1
-    assert asked == [1, 2]
-    with Checkpoint.read(tmp_path) as checkpoint:
-        assert [one.filter_name for one in checkpoint.candidates()] == ["rejects_the_first", ""]
-        figures = {one.name: (one.asked, one.rejected) for one in checkpoint.filters()}
-    assert figures == {"accepts": (2, 0), "rejects_the_first": (2, 1), "never_sees_it": (1, 0)}
-
-
-async def test_each_has_a_deadline_of_its_own(tmp_path: Path) -> None:
-    def slow(candidate: Candidate) -> bool:
-        time.sleep(0.6)  # twice that is more than one may take
-        return True
-
-    def as_slow(candidate: Candidate) -> bool:
-        return slow(candidate)
-
-    result = await judged_by(tmp_path, slow, as_slow, filter_timeout_seconds=1.0)
-
-    assert result.delivered == 1
-
-
-async def test_the_one_that_hangs_is_named_and_no_other(tmp_path: Path) -> None:
-    goes_on = threading.Event()
-
-    def quick(candidate: Candidate) -> bool:
-        return True
-
-    def hangs(candidate: Candidate) -> bool:
-        return goes_on.wait(60)
-
-    result = await judged_by(tmp_path, quick, hangs, quick, filter_timeout_seconds=0.1)
-    goes_on.set()
-
-    assert [failure.message for failure in result.failures] == [
-        "Filter hangs did not answer within 0.1 s."
-    ]
-    assert result.jobs["j0"].status is JobStatus.PENDING
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (TimeoutError("no answer"), "Filter raises raised TimeoutError: no answer"),
-        (ValueError("odd"), "Filter raises raised ValueError: odd"),
-        (SystemExit("enough"), "Filter raises raised SystemExit: enough"),
-    ],
-)
-async def test_what_one_raises_is_said_as_it_is(
-    error: BaseException, said: str, tmp_path: Path
-) -> None:
-    def quick(candidate: Candidate) -> bool:
-        return True
+async def test_nobody_is_asked_after_one_that_rejects_or_raises() -> None:
+    error = ValueError("odd")
 
     def raises(candidate: Candidate) -> bool:
         raise error
 
-    result = await judged_by(tmp_path, quick, raises, quick)
+    assert await said_by(accepts, rejects, raises) == [
+        Said(verdict=Verdict.accept()),
+        Said(verdict=Verdict.reject("not that one")),
+    ]
+    assert await said_by(accepts, raises, rejects) == [
+        Said(verdict=Verdict.accept()),
+        Said(error=error),
+    ]
 
-    assert [failure.message for failure in result.failures] == [said]
+
+async def test_each_has_a_deadline_of_its_own() -> None:
+    def slow(candidate: Candidate) -> bool:
+        time.sleep(1.2)  # twice that is more than one may take
+        return True
+
+    said = await said_by(slow, slow, timeout_seconds=2.0)
+
+    assert said == [Said(verdict=Verdict.accept())] * 2
+
+
+async def test_one_that_hangs_has_said_nothing() -> None:
+    goes_on = threading.Event()
+
+    def hangs(candidate: Candidate) -> bool:
+        return goes_on.wait(60)
+
+    said = await said_by(accepts, hangs, accepts, timeout_seconds=0.5)
+    goes_on.set()
+
+    assert said == [Said(verdict=Verdict.accept()), Said()]
+
+
+async def test_nobody_is_asked_once_nobody_wants_to_hear_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    daemons = threads._Daemons()
+    monkeypatch.setattr(threads, "_DAEMONS", daemons)
+    goes_on = threading.Event()
+    asked: list[str] = []
+
+    def waits(candidate: Candidate) -> bool:
+        asked.append("waits")
+        scope.cancel()
+        return goes_on.wait(60)
+
+    def second(candidate: Candidate) -> bool:
+        asked.append("second")
+        return True
+
+    with anyio.CancelScope() as scope:
+        await said_by(waits, second)
+    goes_on.set()
+    with anyio.fail_after(30):
+        while not daemons._idle:  # noqa: ASYNC110 - its thread has no event for that
+            await anyio.sleep(0.005)
+
+    assert asked == ["waits"]
+
+
+def test_those_of_other_people_are_asked_one_by_one() -> None:
+    class Mine(MinBytes):
+        pass
+
+    assert all(only_looks(one) for one in filters.default())
+    assert not any(only_looks(one) for one in (accepts, Mine(), filters.NearDuplicate()))
+    assert not only_looks(filters.AllOf(MinBytes(), MinBytes()))
+
+
+async def test_without_a_thread_nothing_is_judged_and_nothing_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "nanobatch filter":
+            raise RuntimeError("can't start new thread")  # as Python does
+        start(thread)
+
+    monkeypatch.setattr(threads, "_DAEMONS", threads._Daemons())
+    monkeypatch.setattr(threading.Thread, "start", refused)
+
+    result = await judged_by(tmp_path, *filters.default())
+
+    assert result.jobs["j0"].status is JobStatus.PENDING
+    assert [failure.message for failure in result.failures] == [
+        "Filter min_bytes raised RuntimeError: can't start new thread"
+    ]
 
 
 async def test_what_must_be_awaited_is_awaited_before_the_next_is_asked(tmp_path: Path) -> None:
@@ -161,21 +205,44 @@ async def test_what_must_be_awaited_is_awaited_before_the_next_is_asked(tmp_path
     assert order == ["awaited", "quick"]
 
 
-async def test_one_that_charges_though_it_said_nothing_is_paid_for_and_asked_alone_then(
-    tmp_path: Path,
-) -> None:
+async def test_one_that_charges_though_it_said_nothing_is_paid_for(tmp_path: Path) -> None:
     def charges(candidate: Candidate) -> Verdict:
         return Verdict(accepted=True, usd=Decimal("0.001"))
 
-    def quick(candidate: Candidate) -> bool:
-        return True
-
-    result = await judged_by(tmp_path, charges, quick, jobs=3, concurrency=1)
+    result = await judged_by(tmp_path, charges, accepts, jobs=3, concurrency=1)
 
     with Checkpoint.read(tmp_path) as checkpoint:
         [figures] = [one for one in checkpoint.filters() if one.name == "charges"]
     assert result.delivered == 3
     assert (figures.asked, figures.usd) == (3, Decimal("0.003"))
+
+
+@pytest.mark.parametrize("cap", ["0.40", "0.43", "0.46"])
+async def test_one_that_charged_once_is_not_asked_again_beyond_the_budget(
+    tmp_path: Path, cap: str
+) -> None:
+    paid: list[int] = []
+
+    def charges(candidate: Candidate) -> Verdict:
+        paid.append(candidate.slot)
+        return Verdict(accepted=True, usd=Decimal("0.20"))
+
+    pipeline = TwoTierPipeline(
+        ScriptedBackend(),
+        quality="quality",
+        filters=[charges],
+        finish_filters=[charges, accepts],
+        checkpoint=tmp_path,
+        budget=Budget(cap),
+        concurrency=1,
+    )
+    result = await pipeline.run([Job(id="j", prompt="a fox", route=Route.FINISH)])
+
+    with Checkpoint.read(tmp_path) as checkpoint:
+        booked = sum(line.usd for line in checkpoint.ledger() if line.kind == "judge")
+    assert result.ended is Ended.BUDGET
+    assert booked == len(paid) * Decimal("0.20")
+    assert result.spend.worst_case_usd <= Decimal(cap)
 
 
 async def test_a_panel_is_backed_up_while_more_wait_than_are_judged() -> None:

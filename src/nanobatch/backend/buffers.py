@@ -122,9 +122,14 @@ class Buffers:
         return False
 
     def body(self, size_bytes: int | None) -> Body:
-        """Return an empty body; whoever has it closes it."""
+        """Return an empty body; whoever has it closes it.
+
+        Raises:
+            OSError: The system has no memory for it.
+        """
+        body = Body(size_bytes, self)
         self._in_use += 1
-        return Body(size_bytes, self)
+        return body
 
     def memory(self, size_bytes: int) -> mmap.mmap:
         """Return pages with anything in them, the hottest first."""
@@ -159,10 +164,12 @@ class Buffers:
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         self._looking = None
-        while self._line and (self._is_free() or self._line[0][0] < loop.time()):
-            self._begin_next()
-        if self._line:
-            self._look_later(loop)
+        try:
+            while self._line and (self._is_free() or self._line[0][0] < loop.time()):
+                self._begin_next()
+        finally:  # whatever became of one of them, the others wait for another look
+            if self._line:
+                self._look_later(loop)
 
 
 def _pages(size_bytes: int) -> mmap.mmap:

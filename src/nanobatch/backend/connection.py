@@ -221,13 +221,16 @@ class Connection(asyncio.BufferedProtocol):
         """Let the body come in, now that there is memory for it."""
         if self._state is not _State.WAITING:  # given up meanwhile
             return
-        self._body = self._buffers.body(self.length)
         self._until_bytes = USUAL_BYTES
-        if self.length is not None:
-            begun = self._reader.trailing_data[0]
-            self._is_kept_open = self._is_kept_open and len(begun) <= self.length
-            self._body.add(begun[: self.length])
-        self._go_on()
+        try:
+            self._body = self._buffers.body(self.length)
+            if self.length is not None:
+                begun = self._reader.trailing_data[0]
+                self._is_kept_open = self._is_kept_open and len(begun) <= self.length
+                self._body.add(begun[: self.length])
+            self._go_on()
+        except OSError as error:  # the system has no memory for it
+            self._fail(httpx2.ReadError(f"No memory for the answer: {error.strerror}."))
 
     def _go_on(self) -> None:
         """Read up to what somebody has asked for."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from nanobatch.filters.protocol import AnyFilter, Filter
 
-__all__ = ["available", "default", "load"]
+__all__ = ["available", "default", "load", "only_looks"]
 
 _GROUP: Final = "nanobatch.filters"
 _OURS: Final = "nanobatch"
@@ -46,6 +46,7 @@ _BUILT_IN: Final = {
     "not_tiled": NotTiled,
     "sharpness": Sharpness,
 }
+_LOOKING: Final = frozenset(_BUILT_IN.values()) - {NearDuplicate}
 
 
 def default() -> tuple[Filter, ...]:
@@ -58,6 +59,14 @@ def default() -> tuple[Filter, ...]:
     fit.
     """
     return (MinBytes(10_000), Decodes(), AspectRatio(), NotBlank())
+
+
+def only_looks(one: AnyFilter) -> bool:
+    """Return whether a filter is one of ours that costs nothing, waits for nobody, keeps nothing.
+
+    Of a class made from one of ours nobody knows.
+    """
+    return type(one) in _LOOKING
 
 
 def available() -> dict[str, str]:

@@ -26,13 +26,15 @@ __all__ = ["Admission", "Ticket"]
 _log = logging.getLogger("nanobatch")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclass(slots=True, kw_only=True, eq=False)
 class Ticket:
     """One request that may be sent, and what is reserved for it."""
 
     model_id: str
     permit: Permit
     worst_nano: int
+    reserved_nano: int
+    """`worst_nano`, or what it turned out to cost above that."""
     images: int
     """1 if it is asked to draw, 0 if to judge."""
 
@@ -104,18 +106,23 @@ class Admission:
     def answered(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Note an answer and its cost: it lets the next request in, and later more.
 
-        Its money stays reserved until it leaves.
+        Its money stays reserved until it leaves, all of it: the next request must not be let in
+        by a sum that is known to be too small.
         """
         self.note_cost(ticket.model_id, reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
+        excess_nano = cost_nano - ticket.reserved_nano
+        if excess_nano > 0:
+            self._purse.reserve_more(excess_nano)
+            self._pacer.reserve_more(excess_nano)
+            ticket.reserved_nano = cost_nano
         self._permits.succeeded()
         self._permits.pass_on(ticket.permit)
 
     def leave(self, ticket: Ticket, *, cost_nano: int) -> None:
         """Settle a request: what it did cost, unknown money included, takes its reserve's place."""
-        self._purse.settle(reserved_nano=ticket.worst_nano, cost_nano=cost_nano)
-        self._pacer.settle(
-            reserved_nano=ticket.worst_nano, cost_nano=cost_nano, images=ticket.images
-        )
+        reserved_nano = ticket.reserved_nano
+        self._purse.settle(reserved_nano=reserved_nano, cost_nano=cost_nano)
+        self._pacer.settle(reserved_nano=reserved_nano, cost_nano=cost_nano, images=ticket.images)
         self._permits.release(ticket.permit)
 
     def slow_down(self, ticket: Ticket) -> None:
@@ -149,6 +156,7 @@ class Admission:
             model_id=model_id,
             permit=permit,
             worst_nano=foreseen_nano,
+            reserved_nano=foreseen_nano,
             images=0 if judges else 1,
         )
 

@@ -21,6 +21,7 @@ from anyio import from_thread
 
 from nanobatch.backend.foreign import plain_text
 from nanobatch.errors import BrokenImageError, CheckpointError
+from nanobatch.filters.catalogue import only_looks
 from nanobatch.filters.container import fault_of, is_checked
 from nanobatch.filters.protocol import (
     as_verdict,
@@ -31,10 +32,11 @@ from nanobatch.filters.protocol import (
     name_of,
     parts_of,
     remembers,
+    worst_case_usd,
 )
 from nanobatch.pipeline.control import RunStopped
 from nanobatch.pipeline.judgement import Judgement
-from nanobatch.pipeline.row import ask_in_a_row, joins_a_row, works_here
+from nanobatch.pipeline.row import ask_in_a_row
 from nanobatch.pipeline.threads import run_in_daemon
 
 if TYPE_CHECKING:
@@ -80,8 +82,6 @@ class Panel:
         decoded before the first one is judged, 3 to 6 MB each."""
         self._said: dict[tuple[int, int], Said] = {}
         """What filters have said that were asked in a row, by candidate and filter."""
-        self._charging: set[int] = set()
-        """Filters that had not said that they cost money: they are asked one by one."""
 
     @property
     def is_backed_up(self) -> bool:
@@ -114,13 +114,18 @@ class Panel:
         Raises:
             FilterFailed: As `judge`.
         """
-        for needs_turn, together in groupby(filters, key=works_here):
+        for needs_turn, together in groupby(filters, key=_works_here):
             async with self._turns if needs_turn else nullcontext():
-                for in_a_row, some in groupby(together, key=partial(self._may_join, judgement)):
-                    if not await self._all_pass(
-                        judgement, list(some), candidate, ask=ask, in_a_row=in_a_row
-                    ):
-                        return
+                for ours, some in groupby(together, key=only_looks):
+                    in_a_row = list(some)
+                    if ours and len(in_a_row) > 1 and not judgement.is_again:
+                        await self._ask_in_a_row(in_a_row, candidate)
+                    try:
+                        for one in in_a_row:
+                            if not await self._passes(judgement, one, candidate, ask=ask):
+                                return
+                    finally:
+                        self._forget(in_a_row, candidate)
 
     async def remember(
         self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]
@@ -205,9 +210,8 @@ class Panel:
                 return as_verdict(await judge.judge(candidate, ask), filter_name=name)
             said = self._said.pop((id(candidate), id(one)), None)
             if said is not None:
-                begin()
-                result = self._heard(said, one, name)
-            elif is_async(one):
+                return self._heard(said, name)
+            if is_async(one):
                 begin()
                 result = one(candidate)
             else:
@@ -218,15 +222,13 @@ class Panel:
                 return as_verdict(await result, filter_name=name)
             return as_verdict(result, filter_name=name)
 
-    def _heard(self, said: Said, one: AnyFilter, name: str) -> object:
+    def _heard(self, said: Said, name: str) -> Verdict:
         """Return what a filter said in a row, or raise what it raised."""
-        if said.is_late:
-            raise self._too_late(name)
         if said.error is not None:
             raise said.error
-        if getattr(said.result, "usd", 0):
-            self._charging.add(id(one))
-        return said.result
+        if said.verdict is None:
+            raise self._too_late(name)
+        return said.verdict
 
     @contextmanager
     def _deadline(self, name: str) -> Generator[_Begin]:
@@ -252,37 +254,18 @@ class Panel:
             name, f"Filter {name} did not answer within {self._timeout_seconds:g} s."
         )
 
-    def _may_join(self, judgement: Judgement, one: AnyFilter) -> bool:
-        """Return whether a filter may be asked in a row with others, before its turn to be paid."""
-        return not judgement.is_again and id(one) not in self._charging and joins_a_row(one)
-
-    async def _all_pass(
-        self,
-        judgement: Judgement,
-        filters: Sequence[AnyFilter],
-        candidate: Candidate,
-        *,
-        ask: Ask,
-        in_a_row: bool,
-    ) -> bool:
-        """Add the verdicts of filters to the judgement, up to the first that ends it."""
+    async def _ask_in_a_row(self, filters: Sequence[AnyFilter], candidate: Candidate) -> None:
+        """Have several filters asked in one thread; `answer` then says what each has said."""
         keys = [(id(candidate), id(one)) for one in filters]
-        if in_a_row and len(set(keys)) == len(filters) > 1:
+        if len(set(keys)) == len(keys):  # the same one twice is asked twice
             said = await ask_in_a_row(
-                filters,
-                candidate,
-                limiter=self._threads,
-                timeout_seconds=self._timeout_seconds,
+                filters, candidate, limiter=self._threads, timeout_seconds=self._timeout_seconds
             )
             self._said.update(zip(keys, said, strict=False))
-        try:
-            for one in filters:
-                if not await self._passes(judgement, one, candidate, ask=ask):
-                    return False
-        finally:
-            for key in keys:
-                self._said.pop(key, None)
-        return True
+
+    def _forget(self, filters: Sequence[AnyFilter], candidate: Candidate) -> None:
+        for one in filters:
+            self._said.pop((id(candidate), id(one)), None)
 
     async def _passes(
         self, judgement: Judgement, one: AnyFilter, candidate: Candidate, *, ask: Ask
@@ -391,6 +374,13 @@ def _place_of(part: AnyFilter, whole: AnyFilter, place: str) -> str:
         return ""
     nth = next((n for n, one in enumerate(combination.parts) if one is part), "?")
     return f"{place or name_of(whole)}/{nth}"
+
+
+def _works_here(one: AnyFilter) -> bool:
+    """Return whether a filter, with all its parts, only uses a thread: it waits for nobody."""
+    return not worst_case_usd(one) and not any(
+        is_async(part) or asks_model(part) for part in parts_of(one)
+    )
 
 
 def _sentence(name: str, error: BaseException) -> str:

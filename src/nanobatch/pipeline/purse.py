@@ -57,6 +57,10 @@ class Purse:
         """Reserve a worst case if it fits at once."""
         return self._gate.reserve_now(worst_nano)
 
+    def reserve_more(self, nano: int) -> None:
+        """Add to a reservation what a call did cost above it, though it may not fit."""
+        self._gate.reserve_more(nano)
+
     def take_over(self, worst_nano: int) -> None:
         """Reserve again what an earlier run sent and nobody has answered yet."""
         self._gate.take_over(worst_nano)

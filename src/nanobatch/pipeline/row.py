@@ -1,60 +1,35 @@
-"""Several filters asked in one thread, one after the other, each under a deadline of its own.
+"""Several built-in filters asked in one thread, one after the other, each under its own deadline.
 
-Most filters take less time than a change of threads does.
+Most of them take less time than a change of threads does. Filters of others are asked one by one:
+any of them may charge for a verdict, and what the next one does depends on that.
 """
 
 from __future__ import annotations
 
-import inspect
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
 
-from nanobatch.filters.protocol import (
-    as_verdict,
-    asks_model,
-    combines,
-    is_async,
-    name_of,
-    parts_of,
-    remembers,
-    worst_case_usd,
-)
+from nanobatch.filters.protocol import as_verdict, name_of
 from nanobatch.pipeline.threads import start_in_daemon
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from nanobatch.candidate import Candidate
+    from nanobatch.candidate import Candidate, Verdict
     from nanobatch.filters import AnyFilter
 
-__all__ = ["Said", "ask_in_a_row", "joins_a_row", "works_here"]
+__all__ = ["Said", "ask_in_a_row"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Said:
-    """What came of asking one filter."""
+    """What came of asking one filter: a verdict, an error, or nothing within its deadline."""
 
-    result: object = None
-    """What it returned."""
+    verdict: Verdict | None = None
     error: BaseException | None = None
-    """What it raised instead."""
-    is_late: bool = False
-    """Whether it took too long."""
-
-
-def works_here(one: AnyFilter) -> bool:
-    """Return whether a filter, with all its parts, only uses a thread: it waits for nobody."""
-    return not worst_case_usd(one) and not any(
-        is_async(part) or asks_model(part) for part in parts_of(one)
-    )
-
-
-def joins_a_row(one: AnyFilter) -> bool:
-    """Return whether a filter can be asked in a row with others."""
-    return combines(one) is None and not remembers(one) and works_here(one)
 
 
 async def ask_in_a_row(
@@ -67,7 +42,7 @@ async def ask_in_a_row(
     """Ask filters up to the first that does not accept, and return what each has said.
 
     Args:
-        filters: Such as `joins_a_row`.
+        filters: Sync ones that cost nothing, at least one.
         candidate: What they judge.
         limiter: How many threads there may be.
         timeout_seconds: Deadline of each; a thread that exceeds it is given up.
@@ -75,14 +50,19 @@ async def ask_in_a_row(
     row = _Row(filters, candidate)
     async with limiter:
         row.began = time.monotonic()
-        done, _ = start_in_daemon(row.ask)
-        while not done.is_set():
-            left = row.began + timeout_seconds - time.monotonic()
-            if left <= 0:
-                row.is_given_up = True
-                return [*row.said, Said(is_late=True)][: len(filters)]
-            with anyio.move_on_after(left):
-                await done.wait()
+        try:
+            done, _ = start_in_daemon(row.ask)
+        except RuntimeError as error:  # the system has no further thread
+            return [Said(error=error)]
+        try:
+            while not done.is_set():
+                left = row.began + timeout_seconds - time.monotonic()
+                if left <= 0:
+                    return [*row.said, Said()][: len(filters)]
+                with anyio.move_on_after(left):
+                    await done.wait()
+        finally:
+            row.is_over = True
     return row.said
 
 
@@ -93,7 +73,8 @@ class _Row:
         self.said: list[Said] = []
         self.began = 0.0
         """When the filter began that is asked now, by `time.monotonic`."""
-        self.is_given_up = False
+        self.is_over = False
+        """Whether nobody wants to hear of the others any more."""
         self._filters = filters
         self._candidate = candidate
 
@@ -101,22 +82,14 @@ class _Row:
         for one in self._filters:
             self.began = time.monotonic()
             said = self._ask(one)
-            if self.is_given_up:
+            if self.is_over:
                 return
-            self._candidate.forget_changes()
             self.said.append(said)
-            if not _accepts(said):
+            if said.verdict is None or not said.verdict.accepted:
                 return
 
     def _ask(self, one: AnyFilter) -> Said:
         try:
-            result = one(self._candidate)
-            if inspect.isawaitable(result):
-                return Said(result=result)
-            return Said(result=as_verdict(result, filter_name=name_of(one)))
+            return Said(verdict=as_verdict(one(self._candidate), filter_name=name_of(one)))
         except BaseException as error:  # noqa: BLE001 - raised by whoever wants the verdict
             return Said(error=error)
-
-
-def _accepts(said: Said) -> bool:
-    return bool(getattr(said.result, "accepted", False))

@@ -112,6 +112,10 @@ class BudgetGate:
         self._in_flight += 1
         return True
 
+    def reserve_more(self, nano: int) -> None:
+        """Add to a reservation what the call did cost above it, though it may not fit."""
+        self.reserved_nano += nano
+
     def take_over(self, nano: int) -> None:
         """Reserve again what an earlier run sent: it counts as spent until its answer comes."""
         self.spent_nano -= nano

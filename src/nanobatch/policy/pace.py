@@ -145,6 +145,10 @@ class Pacer:
         self._count(worst_nano, images)
         return True
 
+    def reserve_more(self, nano: int) -> None:
+        """Add to what a call counts for what it did cost above that."""
+        self._spend.reserved += nano
+
     def settle(self, *, reserved_nano: int, cost_nano: int, images: int = 1) -> None:
         """Count a call at its cost, for one window from now."""
         self._spend.settle(reserved_nano, cost_nano)
