@@ -79,6 +79,7 @@ def test_a_route_may_be_a_plain_string() -> None:
         ({"prompt": ""}, "prompt", "at least 1 character"),
         ({"prompt": "\udcff"}, "prompt", "valid string"),
         ({"want": 0}, "want", "greater than or equal to 1"),
+        ({"want": 2**63}, "want", "less than or equal to 1000000000"),
         ({"want": 1.5}, "want", "valid integer"),
         ({"want": True}, "want", "must be a whole number, not true or false"),
         ({"best_of": 0}, "best_of", "greater than or equal to 1"),

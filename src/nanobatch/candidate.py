@@ -132,10 +132,16 @@ class Candidate:
             picture.load()
             self.__dict__["_has_last_row"] = mark is not None and _last_row(picture) != mark
         except Exception as error:  # noqa: BLE001 - Pillow raises SyntaxError, struct.error, ...
-            raise BrokenImageError(f"The image does not decode: {error}") from None
+            self.__dict__["_decode_fault"] = fault = f"The image does not decode: {error}"
+            raise BrokenImageError(fault) from None
         picture.readonly = 1  # Pillow then copies the pixels before it changes them
         self.__dict__["_pixels"] = picture.im
         return picture
+
+    @property
+    def decode_fault(self) -> str | None:
+        """Why `image` could not be decoded, if somebody asked for it; `None` otherwise."""
+        return cast("str | None", self.__dict__.get("_decode_fault"))
 
     @property
     def has_last_row(self) -> bool:

@@ -206,7 +206,7 @@ class ProviderError(NanobatchError):
         """HTTP status of a complete answer; `None` when there was none."""
         self.is_unknown_money = is_unknown_money
         """Whether the request was sent and nobody can know what it cost."""
-        super().__init__(message)
+        super().__init__(message if message.isprintable() else one_line(message))
 
 
 class TransientError(ProviderError):

@@ -90,7 +90,7 @@ def _json_object(metadata: dict[str, JsonValue]) -> dict[str, JsonValue]:
 
 
 _Text = Annotated[str, Field(min_length=1)]
-_Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1)]
+_Count = Annotated[int, BeforeValidator(_no_bool), Field(ge=1, le=1_000_000_000)]
 
 
 class Job(BaseModel):
@@ -113,7 +113,7 @@ class Job(BaseModel):
     """Sent byte-exact, spaces and line ends included."""
 
     want: _Count = 1
-    """Accepted images wanted, >= 1."""
+    """Accepted images wanted, 1 to a thousand million."""
 
     tag: Annotated[str, AfterValidator(_unicode)] = ""
     """Group for routing and reports."""

@@ -278,6 +278,14 @@ async def test_an_empty_answer_is_regenerated_once_in_the_same_slot(tmp_path: Pa
     assert result.spend.confirmed_usd == server.bill.usd
 
 
+async def test_a_prompt_that_brings_no_image_stops_and_says_so(tmp_path: Path) -> None:
+    async with simulator(answer=lambda _: answers.no_image()) as server:
+        result = await pipeline_on(server, tmp_path).run([Job(id="a", prompt="x")])
+
+    assert result.jobs["a"].status is JobStatus.STOPPED
+    assert result.jobs["a"].reason.endswith(" Most common rejection: The answer holds no image.")
+
+
 async def test_a_slot_broken_twice_is_rejected_and_its_files_are_kept(tmp_path: Path) -> None:
     def broken(call: Call) -> Answer | None:
         return answers.truncated_image() if call.nth < 2 else None

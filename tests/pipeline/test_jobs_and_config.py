@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import trio
 
 from nanobatch import (
     Budget,
@@ -61,6 +62,18 @@ def _pipeline(folder: Path, **options: Any) -> TwoTierPipeline:
         ({"filters": [filters.NotBlank]}, ConfigError, r"NotBlank\(\.\.\.\)"),
         ({"filters": ["blank"]}, ConfigError, "callable"),
         ({"filter_timeout_seconds": 0}, ConfigError, "above 0"),
+        ({"lite": None}, UnknownModelError, "by a role, an id or an alias, not by None"),
+        ({"registry": {}}, ConfigError, "registry is of type dict"),
+        ({"budget": 5}, ConfigError, r"of type int: write budget=Budget\(usd='25.00'\)"),
+        ({"concurrency": "8"}, ConfigError, "of type str: write concurrency=16"),
+        ({"concurrency": 1.5}, ConfigError, "of type float: write concurrency=16"),
+        ({"retry": 3}, ConfigError, r"of type int: write retry=Retry\(tries=3\)"),
+        ({"stop": 3}, ConfigError, r"write stop=StopRule\(\)"),
+        ({"pace": 3}, ConfigError, "write pace=Pace"),
+        ({"batch": True}, ConfigError, r"write batch=BatchOptions\(\)"),
+        ({"filters": filters.NotBlank()}, ConfigError, "a list of filters, also of one"),
+        ({"filter_timeout_seconds": None}, ConfigError, "is None: write"),
+        ({"finish_fallback": "no"}, ConfigError, "of type str: write finish_fallback=True"),
     ],
 )
 def test_a_pipeline_refuses_what_cannot_be_meant(
@@ -68,6 +81,53 @@ def test_a_pipeline_refuses_what_cannot_be_meant(
 ) -> None:
     with pytest.raises(error, match=sentence):
         _pipeline(tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("backend", "sentence"),
+    [
+        (None, r"is None and has no method generate: pass Gemini\(\)"),
+        (Gemini, r"Gemini is a class, not a backend: write it with \(\)"),
+    ],
+)
+def test_what_is_no_backend_is_refused(tmp_path: Path, backend: Any, sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        TwoTierPipeline(backend, checkpoint=tmp_path, budget=Budget(usd="1"))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [({"client": 5}, "not a google.genai.Client"), ({"api_key": 5}, "must be text")],
+)
+def test_what_a_backend_cannot_use_is_refused(options: dict[str, Any], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        Gemini(**options)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "sentence"),
+    [
+        (Job(id="a", prompt="b"), r"many jobs, .* not a Job: for one job write \[job\]"),
+        ("a prompt", "not a str"),
+        (None, "not a NoneType"),
+        (["a prompt"], r"holds a str where a Job is needed: write Job\(id=..., prompt=...\)"),
+        ([{"id": "a", "prompt": "b"}], "holds a dict where a Job is needed"),
+    ],
+)
+async def test_what_is_no_job_is_refused(tmp_path: Path, jobs: Any, sentence: str) -> None:
+    async with simulator() as server:
+        with pytest.raises(ConfigError, match=sentence):
+            await pipeline_on(server, tmp_path).run(jobs)
+
+    assert server.bill.requests == 0
+
+
+def test_inside_trio_too_run_sync_says_what_to_write(tmp_path: Path) -> None:
+    async def main() -> None:
+        _pipeline(tmp_path).run_sync([])
+
+    with pytest.raises(ConfigError, match=r"use `await pipeline.run\(jobs\)` there"):
+        trio.run(main)
 
 
 async def test_a_missing_key_is_said_before_anything_is_written_down_as_sent(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from typing import Any, cast
 
+from nanobatch.models.usage import MAX_TOKENS
+
 __all__ = ["Json", "as_object", "number_of", "objects_in", "plain_text", "shown_text", "text_of"]
 
 Json = dict[str, Any]
 
-MAX_COUNT = 10**12
 MAX_MESSAGE_CHARACTERS = 600
 _MAX_READ_CHARACTERS = 64 * 1024
 _KEYS = re.compile(r"AIza[\w-]{20,}|\bAQ\.[\w.-]{20,}|(?i:(?<=key[=:])|(?<=bearer ))[\w.~-]{8,}")
@@ -34,7 +35,7 @@ def number_of(value: object) -> int | None:
         value = float(value)  # unlike int(), it takes any number of digits
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    return value if isinstance(value, int) and 0 <= value < MAX_COUNT else None
+    return value if isinstance(value, int) and 0 <= value < MAX_TOKENS else None
 
 
 def text_of(value: object, limit: int = _MAX_READ_CHARACTERS) -> str:

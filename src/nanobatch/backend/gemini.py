@@ -8,7 +8,7 @@ import math
 import time
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, cast
 
 import anyio
 import anyio.to_thread
@@ -76,6 +76,8 @@ class Gemini:
         base_url: str | None = None,
         timeout_seconds: float | None = None,
     ) -> None:
+        if not isinstance(cast("object", api_key), str | None):
+            raise ConfigError(f"api_key must be text, not of type {type(api_key).__name__}.")
         self._api_key = None if api_key is None else SecretStr(api_key.strip())
         api_key = None  # a traceback with locals would show it
         self._own_client = client
@@ -86,6 +88,10 @@ class Gemini:
         self._log_filter: KeyLogFilter | None = None
         self._transport: GuardedTransport | None = None
         self._letters: dict[Kind, Letter] = {}
+        if client is not None and not hasattr(client, "aio"):
+            raise ConfigError(
+                f"client is of type {type(client).__name__}, not a google.genai.Client."
+            )
         if client is not None and (self._api_key is not None or base_url is not None):
             raise ConfigError("Pass either client= or api_key=/base_url=: a client has its own.")
         if timeout_seconds is not None and not 0 < timeout_seconds < math.inf:

@@ -276,16 +276,20 @@ def usd_of_candidate(db: sqlite3.Connection, candidate: int) -> int:
 def common_rejection(db: sqlite3.Connection, job: int) -> str:
     """Return the reason most candidates of a job were rejected for; empty if there is none.
 
-    Figures in brackets at the end of a reason differ from image to image and do not count.
+    An answer that was billed and holds no image counts as well. Figures in brackets at the end of
+    a reason differ from image to image and do not count.
     """
     row = db.execute(
         "SELECT CASE instr(reason, ' (') WHEN 0 THEN reason "
-        "ELSE substr(reason, 1, instr(reason, ' (') - 1) END AS short FROM candidates c "
-        "JOIN slots s ON s.number = c.slot WHERE s.job = ? AND c.state IN ('rejected', 'broken') "
-        "AND reason != '' GROUP BY short ORDER BY count(*) DESC, short LIMIT 1",
-        (job,),
+        "ELSE substr(reason, 1, instr(reason, ' (') - 1) END AS short FROM ("
+        "SELECT reason FROM candidates c JOIN slots s ON s.number = c.slot "
+        "WHERE s.job = :job AND c.state IN ('rejected', 'broken') AND reason != '' "
+        "UNION ALL SELECT message FROM failures "
+        "WHERE job = :job AND usd_nano > 0 AND kind NOT IN ('broken', 'filter_error')"
+        ") GROUP BY short ORDER BY count(*) DESC, short LIMIT 1",
+        {"job": job},
     ).fetchone()
-    return str(row[0]) if row else ""
+    return str(row[0]).rstrip(".") if row else ""
 
 
 def end_job(

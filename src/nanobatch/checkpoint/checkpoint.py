@@ -208,7 +208,13 @@ def _settle_by_hand(db: sqlite3.Connection, call: int, usd_nano: int, reason: st
         (call,),
     ).fetchone()
     if row is None or row[3] == 0:
-        raise ConfigError(f"Call {call} has no unknown money that could be settled.")
+        is_open = db.execute("SELECT 1 FROM calls WHERE number = ? AND is_open = 1", (call,))
+        raise ConfigError(
+            f"Call {call} has no unknown money that could be settled."
+            if is_open.fetchone() is None
+            else f"Call {call} still waits for its answer, which settles it. If that of a batch "
+            "job will never come, give the job up first: `checkpoint.give_up(...)`."
+        )
     slot, job, kind, unknown_nano, outcome = row
     was_billed = outcome == Outcome.BILLED
     is_billed = was_billed or usd_nano > 0

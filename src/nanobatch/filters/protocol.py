@@ -18,6 +18,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
+from nanobatch.backend.foreign import plain_text
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.errors import ConfigError, FilterError
 
@@ -175,10 +176,13 @@ def checked(value: object) -> AnyFilter:
         raise ConfigError(
             f"A filter is a callable that takes a candidate; got {type(value).__name__}."
         )
+    name = name_of(cast("AnyFilter", value))
+    if not name.isprintable():
+        raise ConfigError(f"The name of a filter is one printable line, not {name!r}.")
     for method in ("seen", "again"):
         if inspect.iscoroutinefunction(getattr(value, method, None)):
             raise ConfigError(
-                f"{name_of(cast('AnyFilter', value))}: `{method}` must be a plain method, not "
+                f"{name}: `{method}` must be a plain method, not "
                 "`async def`: it runs in a worker thread."
             )
     return cast("AnyFilter", value)
@@ -292,7 +296,7 @@ def as_verdict(result: object, *, filter_name: str) -> Verdict:
         raise _wrong(filter_name, f"returned usd={result.usd!r}; it must be a finite USD >= 0")
     return Verdict(
         accepted=accepted,
-        reason=reason or ("" if accepted else f"rejected by {filter_name}"),
+        reason=_shown(reason) or ("" if accepted else f"rejected by {filter_name}"),
         score=_as_score(result.score, filter_name=filter_name),
         usd=usd,
         memo=memo,
@@ -370,6 +374,11 @@ def _describe(result: object) -> str:
             result.close()  # nobody will await it: no warning on top of the error
         return "an awaitable that was not awaited"
     return f"an object of type {type(result).__name__}"
+
+
+def _shown(reason: str) -> str:
+    """Return a reason as a line that can be stored and shown; it may be a model's."""
+    return reason if reason.isprintable() else plain_text(reason)
 
 
 def _as_bool(value: object) -> bool | None:

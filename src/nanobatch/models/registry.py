@@ -9,7 +9,7 @@ from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from nanobatch.errors import ModelRetiredError, RegistryError, UnknownModelError
 from nanobatch.models.model import Model
@@ -176,7 +176,13 @@ class ModelRegistry:
         Raises:
             UnknownModelError: Nothing has that name.
         """
-        return name_or_model if isinstance(name_or_model, Model) else self[name_or_model]
+        if isinstance(name_or_model, Model):
+            return name_or_model
+        if not isinstance(cast("object", name_or_model), str):
+            raise UnknownModelError(
+                f"A model is named by a role, an id or an alias, not by {name_or_model!r}."
+            )
+        return self[name_or_model]
 
     def usable(self, name_or_model: str | Model, on: date | None = None) -> Model:
         """Return a model that calls can be made on.

@@ -9,7 +9,7 @@ from decimal import Decimal
 from fractions import Fraction
 from functools import reduce
 from math import ceil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from nanobatch.backend import BatchBackend
 from nanobatch.cost import CostModel, Forecast, Stage
@@ -17,6 +17,7 @@ from nanobatch.cost.exact import add_exactly, to_decimal
 from nanobatch.models import Tier, TokenUsage
 from nanobatch.models.model import INPUT_IMAGE_TOKENS
 from nanobatch.pipeline.basis import basis_of
+from nanobatch.pipeline.intake import checked_job, checked_jobs
 from nanobatch.pipeline.learning import era_of, evidence_of
 from nanobatch.pipeline.prompt_tokens import MAX_COUNTED, counted_per_estimated, estimated_tokens
 from nanobatch.policy import BatchOptions, Router, expected_slots
@@ -75,8 +76,8 @@ def forecast(
         ConfigError: A job that no model can make.
     """
     parts = _Parts(options, registry, checkpoint)
-    for job in jobs:
-        options.plan.check(job)
+    for job in cast("Iterable[Job]", checked_jobs(jobs)):
+        options.plan.check(checked_job(job))
         parts.add(job, job.want if checkpoint is None else checkpoint.still_wanted(job))
     ratio = parts.counted_per_estimated()
     tokens = "estimated" if ratio is None else "counted"

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 import anyio.lowlevel
 
-from nanobatch.errors import JobError
+from nanobatch.errors import ConfigError, JobError
+from nanobatch.job import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -16,9 +17,7 @@ if TYPE_CHECKING:
 
     from anyio.abc import TaskGroup
 
-    from nanobatch.job import Job
-
-__all__ = ["Intake", "Jobs", "read_references"]
+__all__ = ["Intake", "Jobs", "checked_job", "checked_jobs", "read_references"]
 
 Jobs: TypeAlias = "Iterable[Job] | AsyncIterable[Job]"
 """What a run takes: any iterable or async iterable, read lazily."""
@@ -86,7 +85,7 @@ class Intake:
         until, turn_at = now + READ_AHEAD_SECONDS, now + TURN_SECONDS
         try:
             for job in self._sync:
-                portion.append(job)
+                portion.append(checked_job(job))
                 now = anyio.current_time()
                 if len(portion) == READ_AHEAD or now >= until:
                     break
@@ -103,7 +102,7 @@ class Intake:
         iterator = aiter(jobs)
         try:
             async for job in iterator:
-                await self._send.send(job)
+                await self._send.send(checked_job(job))
         except Exception as error:  # noqa: BLE001 - raised where the jobs are taken
             self._error = error
         except anyio.get_cancelled_exc_class():
@@ -114,6 +113,39 @@ class Intake:
             aclose = getattr(iterator, "aclose", None)
             if aclose is not None:
                 await aclose()  # in no scope of ours: the generator's own must be the innermost
+
+
+def checked_jobs(jobs: object) -> Jobs:
+    """Return what can be read as an input of jobs.
+
+    Raises:
+        ConfigError: It cannot; perhaps it is one job.
+    """
+    if isinstance(jobs, Job | str) or not isinstance(jobs, Iterable | AsyncIterable):
+        raise ConfigError(
+            f"A run takes many jobs, a list or a generator of them, not {_a(jobs)}: "
+            "for one job write [job]."
+        )
+    return cast("Jobs", jobs)
+
+
+def checked_job(job: object) -> Job:
+    """Return what an input gave if it is a job.
+
+    Raises:
+        ConfigError: It is something else.
+    """
+    if not isinstance(job, Job):
+        raise ConfigError(
+            f"The input holds {_a(job)} where a Job is needed: write Job(id=..., prompt=...), "
+            "or read a file with nanobatch.read_jobs."
+        )
+    return job
+
+
+def _a(thing: object) -> str:
+    name = type(thing).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
 
 
 def read_references(job: Job) -> tuple[bytes, ...]:

@@ -4,25 +4,44 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast
 
 from nanobatch.backend import BatchBackend, JsonBackend
 from nanobatch.errors import ConfigError
 from nanobatch.filters.protocol import asks_model, name_of, parts_of, remembers
+from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import UnionType
 
     from nanobatch.backend import ImageBackend
     from nanobatch.checkpoint import Checkpoint
     from nanobatch.models import ModelRegistry
     from nanobatch.pipeline.plan import Plan
-    from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 __all__ = ["KeepRejected", "Options"]
 
 KeepRejected: TypeAlias = Literal["thumbnail", "all", "none"]
 """What is kept of rejected images: a small WebP in the database, the file, or nothing."""
+
+
+_KINDS: Final[tuple[tuple[str, type | UnionType, str], ...]] = (
+    ("budget", Budget, "Budget(usd='25.00')"),
+    ("concurrency", int, "16"),
+    ("retry", Retry, "Retry(tries=3)"),
+    ("stop", StopRule, "StopRule()"),
+    ("pace", Pace, "Pace(images_per_minute=100)"),
+    ("batch", BatchOptions | None, "BatchOptions()"),
+    ("filter_timeout_seconds", int | float, "60"),
+    ("finish_fallback", bool, "True"),
+    ("hurry", bool, "True"),
+)
+"""What each option is, and an example of it."""
+
+
+def _kind(value: object) -> str:
+    return "None" if value is None else f"of type {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,6 +69,7 @@ class Options:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        self._check_types()
         if self.concurrency < 1:
             raise ConfigError(f"concurrency={self.concurrency}: at least 1 is needed.")
         if not self.filter_timeout_seconds > 0:
@@ -78,6 +98,21 @@ class Options:
                         f"{times} filters named {name!r} remember what was accepted: give each a "
                         "`name` of its own."
                     )
+
+    def _check_types(self) -> None:
+        """Refuse what is of another kind: many callers have no type checker."""
+        backend = cast("object", self.backend)
+        if isinstance(backend, type):
+            raise ConfigError(f"{backend.__name__} is a class, not a backend: write it with ().")
+        if not callable(getattr(backend, "generate", None)):
+            raise ConfigError(
+                f"The backend is {_kind(backend)} and has no method generate: pass Gemini(), or a "
+                "backend of your own."
+            )
+        for name, kind, example in _KINDS:
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ConfigError(f"{name} is {_kind(value)}: write {name}={example}.")
 
     def _check_batch(self) -> None:
         if self.batch is None:

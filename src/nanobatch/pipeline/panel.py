@@ -273,6 +273,8 @@ class Panel:
         """Add one filter's verdict to the judgement; `False` ends it."""
         try:
             verdict = await self._verdict(judgement, one, candidate, ask=ask)
+            if candidate.decode_fault is not None:  # whatever the filter made of it
+                raise BrokenImageError(candidate.decode_fault)
         except BrokenImageError as error:
             judgement.is_broken, judgement.accepted = True, False
             judgement.reason = str(error)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import anyio
 
@@ -24,6 +24,7 @@ from nanobatch.pipeline.chosen import Chosen, jobs_to_finish
 from nanobatch.pipeline.control import Control
 from nanobatch.pipeline.events import RunEnded
 from nanobatch.pipeline.forecast import forecast
+from nanobatch.pipeline.intake import checked_job, checked_jobs
 from nanobatch.pipeline.listening import (
     Room,
     UnreadEvents,
@@ -39,7 +40,7 @@ from nanobatch.pipeline.watching import Audience, Watcher
 from nanobatch.policy import BatchOptions, Budget, Pace, Retry, StopRule
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterable
+    from collections.abc import AsyncGenerator, AsyncIterator, Generator
 
     from nanobatch.backend import ImageBackend
     from nanobatch.candidate import AcceptedImage
@@ -115,12 +116,12 @@ class TwoTierPipeline:
                 "A pipeline needs a budget: pass budget=Budget(usd='25.00'), or "
                 "budget=Budget.unlimited() to spend without a cap."
             )
-        self._registry = registry or ModelRegistry.builtin()
+        self._registry = _registry(registry)
         models = {Tier.LITE: self._registry.usable(lite)}
         if quality is not None:
             models[Tier.QUALITY] = self._registry.usable(quality)
         default_route = Route.LITE if quality is None else Route.AUTO
-        chosen = built_in.default() if filters is None else tuple(map(checked, filters))
+        chosen = built_in.default() if filters is None else _filters(filters)
         self._options = Options(
             backend=backend,
             registry=self._registry,
@@ -128,17 +129,15 @@ class TwoTierPipeline:
                 models=models,
                 default_route=default_route if route is None else _route(route),
                 filters=chosen,
-                finish_filters=(
-                    chosen if finish_filters is None else tuple(map(checked, finish_filters))
-                ),
+                finish_filters=chosen if finish_filters is None else _filters(finish_filters),
                 priors=priors_of(models, self._registry),
             ),
             checkpoint=checkpoint if isinstance(checkpoint, Checkpoint) else Path(checkpoint),
             budget=budget,
             concurrency=concurrency,
-            retry=retry or Retry(),
-            stop=stop or StopRule(),
-            pace=pace or Pace(),
+            retry=Retry() if retry is None else retry,
+            stop=StopRule() if stop is None else stop,
+            pace=Pace() if pace is None else pace,
             keep_rejected=keep_rejected,
             finish_fallback=finish_fallback,
             filter_timeout_seconds=filter_timeout_seconds,
@@ -344,7 +343,7 @@ class TwoTierPipeline:
             jobs, chosen = work(checkpoint)
             if isinstance(jobs, Sequence):  # what can be checked before anything is sent, is
                 for job in jobs:
-                    options.plan.check(job)
+                    options.plan.check(checked_job(job))
             await stack.enter_async_context(opened(options.backend))
             wanted = sum(job.want for job in jobs) if isinstance(jobs, Sequence) else None
             with audience.watch(options, wanted=wanted) as watch:
@@ -367,7 +366,8 @@ _Work: TypeAlias = "Callable[[Checkpoint], tuple[Jobs, dict[str, Chosen]]]"
 
 
 def _of(jobs: Jobs) -> _Work:
-    return lambda _: (jobs, {})
+    input_of_jobs = checked_jobs(jobs)
+    return lambda _: (input_of_jobs, {})
 
 
 def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> None:
@@ -380,6 +380,25 @@ def _warn_of_retirement(registry: ModelRegistry, models: Iterable[Model]) -> Non
                 ModelRetiringWarning,
                 stacklevel=3,
             )
+
+
+def _registry(registry: object) -> ModelRegistry:
+    if registry is None:
+        return ModelRegistry.builtin()
+    if not isinstance(registry, ModelRegistry):
+        raise ConfigError(
+            f"registry is of type {type(registry).__name__}: write "
+            "registry=ModelRegistry.load('nanobatch.toml'), or leave it out."
+        )
+    return registry
+
+
+def _filters(filters: object) -> tuple[AnyFilter, ...]:
+    if not isinstance(filters, Iterable) or isinstance(filters, str):
+        raise ConfigError(
+            f"filters is of type {type(filters).__name__}: write a list of filters, also of one."
+        )
+    return tuple(map(checked, cast("Iterable[object]", filters)))
 
 
 def _route(route: Route | str) -> Route:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import anyio
 
+from nanobatch.backend import Reply
 from nanobatch.backend.faults import BROKEN_OFF
 from nanobatch.errors import TransientError
 from nanobatch.pipeline.control import RunStopped
@@ -13,7 +15,6 @@ from nanobatch.pipeline.control import RunStopped
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from nanobatch.backend import Reply
     from nanobatch.pipeline.control import Control
 
 __all__ = ["send_once"]
@@ -25,7 +26,7 @@ async def send_once(
     """Send exactly one request; neither a reply nor a fault: it was cut."""
     try:
         with control.in_flight():
-            return await send(), None
+            return _believable(await send()), None
     except RunStopped:
         return None, None
     except anyio.get_cancelled_exc_class():  # by nobody out here: that scope is shielded
@@ -36,3 +37,19 @@ async def send_once(
         )
     except Exception as fault:  # noqa: BLE001 - whatever it is, the call gets its line
         return None, fault
+
+
+def _believable(reply: object) -> Reply:
+    """Return a reply of anybody's backend; what no call can use makes its cost unknown.
+
+    Raises:
+        TypeError: It is no reply.
+    """
+    if not isinstance(reply, Reply):
+        raise TypeError(
+            f"The backend returned {type(reply).__name__}, not a nanobatch Reply: its methods "
+            "return one or raise a ProviderError."
+        )
+    if reply.usage is not None and not reply.usage.is_believable:
+        return replace(reply, usage=None)
+    return reply

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import threading
 from typing import TYPE_CHECKING
 
@@ -40,14 +41,23 @@ def refuse_running_loop(function: str, *, instead: str) -> None:
     Raises:
         ConfigError: An event loop is running in this thread.
     """
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_loop_running():
         return
     raise ConfigError(
         f"{function}() was called where an event loop is running (a notebook, an async function): "
         f"use `{instead}` there."
     )
+
+
+def _is_loop_running() -> bool:
+    trio = sys.modules.get("trio")
+    if trio is not None and trio.lowlevel.in_trio_run():
+        return True
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 async def _run(work: Callable[[Control], Awaitable[RunResult]]) -> RunResult:

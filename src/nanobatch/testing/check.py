@@ -213,9 +213,7 @@ class _Check:
             await self._judge_again(first)
         if remembers(self._filter):
             await self._tell(first)
-        slowest = max(first, key=lambda one: one.seconds)
-        if slowest.seconds > _SLOW_SECONDS:
-            self._problems[f"It took {slowest.seconds:.1f} s for {slowest.image.name}."] = None
+        await self._look_at_the_clock(first, is_free=not stated)
         return FilterCheck(
             name=name_of(self._filter),
             images=tuple(first),
@@ -244,6 +242,15 @@ class _Check:
             usd=looked.usd,
             seconds=looked.seconds,
         )
+
+    async def _look_at_the_clock(self, first: Sequence[CheckedImage], *, is_free: bool) -> None:
+        """Take note of what was slow; on a busy machine that may be chance, so not of one time."""
+        slowest = max(first, key=lambda one: one.seconds)
+        seconds = slowest.seconds
+        if seconds > _SLOW_SECONDS and is_free:
+            seconds = min(seconds, (await self._judge(slowest.image)).seconds)
+        if seconds > _SLOW_SECONDS:
+            self._problems[f"It took {seconds:.1f} s for {slowest.image.name}."] = None
 
     async def _judge_again(self, first: Sequence[CheckedImage]) -> None:
         again: dict[str, CheckedImage] = {}

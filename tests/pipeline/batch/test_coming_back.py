@@ -289,6 +289,26 @@ async def test_what_is_on_its_way_counts_against_the_budget_of_the_next_run(
     assert server.bill.requests == 9
 
 
+async def test_what_is_still_on_its_way_is_not_settled_by_hand(tmp_path: Path) -> None:
+    async with provider(schedule=Polls(pending=40, running=0)) as server:
+        await by_batch(server, tmp_path, batch_options=LEAVE).run(jobs(1))
+        async with Checkpoint.open(tmp_path) as checkpoint:
+            with pytest.raises(ConfigError, match=r"still waits for its answer.*give_up"):
+                checkpoint.settle(1, "0.01", "seen on the bill")
+
+
+async def test_a_run_is_left_as_soon_as_all_is_ordered_however_seldom_it_looks(
+    tmp_path: Path,
+) -> None:
+    options = {"max_wait_seconds": 0, "poll_seconds": 600}
+    async with provider(schedule=Polls(pending=40, running=0)) as server:
+        with anyio.fail_after(60):
+            left = await by_batch(server, tmp_path, batch_options=options).run(jobs(3))
+
+    assert left.ended is Ended.WAITING
+    assert len(server.batches.jobs) == 1
+
+
 async def test_a_run_is_left_in_time_also_while_the_provider_takes_no_further_job(
     tmp_path: Path,
 ) -> None:

@@ -60,6 +60,9 @@ Source: reference page "Gemini image API: facts" 2.5, collected 2026-11-23.
 """
 HTTP_NOT_FOUND = 404
 
+LEAVE_SECONDS = 0.25
+"""How often a run that is to be left sees whether it may be; that asks nobody outside."""
+
 
 class Collector:
     """Brings in what batch jobs have done, in this run's or an earlier one's order."""
@@ -117,11 +120,20 @@ class Collector:
                         "to collect what they bring.",
                     )
                 with self._control.waiting():
-                    await anyio.sleep(self._options.poll_seconds)
+                    await self._until_next_look(leave_at, is_quiet=is_quiet)
         except RunStopped:
             pass
         except Exception as error:  # noqa: BLE001 - raised again when all workers are done
             self._control.abort(error)
+
+    async def _until_next_look(self, leave_at: float, *, is_quiet: Callable[[], bool]) -> None:
+        """Wait for as long as the caller said, or only until the run may be left."""
+        look_at = anyio.current_time() + self._options.poll_seconds
+        while (left := look_at - anyio.current_time()) > 0:
+            until_leaving = leave_at - anyio.current_time()
+            if until_leaving <= 0 and is_quiet() and await self._rows():
+                return
+            await anyio.sleep(min(left, max(until_leaving, LEAVE_SECONDS)))
 
     async def look(self) -> int:
         """Look at every job once; return how many are still on their way.

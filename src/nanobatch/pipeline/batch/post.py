@@ -224,34 +224,35 @@ class Post:
     async def _create(self, shard: Shard, number: int, file: str) -> BatchJob | None:
         """Return the job that the provider made; `None` if nobody can know whether it did."""
         is_doubtful = False
-        while True:
-            with self._control.waiting():
-                await self._store.commit(
-                    lambda db: mark_batch(db, number, BatchPhase.CREATING, input_file=file)
-                )
-            if self._control.is_stopping:  # since it was written down
-                if not is_doubtful:
-                    await self._drop(number, file)
-                raise RunStopped
-            try:
-                with self._control.in_flight():
-                    return await self._backend.create_batch(
-                        model=shard.model.id, file=file, display_name=shard.name
+        try:
+            while True:
+                with self._control.waiting():
+                    await self._store.commit(
+                        lambda db: mark_batch(db, number, BatchPhase.CREATING, input_file=file)
                     )
-            except ProviderError as fault:
-                if fault.is_unknown_money:
-                    return None
-                is_doubtful = (fault.status or 0) >= HTTP_SERVER_ERROR
-                if not is_doubtful:
-                    await self._store.commit(lambda db: mark_batch(db, number, BatchPhase.PLANNED))
+                if self._control.is_stopping:  # since it was written down
+                    raise RunStopped
+                is_doubtful = True  # until it is answered
                 try:
-                    await self._wait_or_stop(fault)
-                except RunStopped:
+                    with self._control.in_flight():
+                        return await self._backend.create_batch(
+                            model=shard.model.id, file=file, display_name=shard.name
+                        )
+                except ProviderError as fault:
+                    if fault.is_unknown_money:
+                        return None
+                    is_doubtful = (fault.status or 0) >= HTTP_SERVER_ERROR
                     if not is_doubtful:
-                        await self._drop(number, file)
-                    raise
-                if is_doubtful and (job := await self._found(shard.name)) is not None:
-                    return job
+                        await self._store.commit(
+                            lambda db: mark_batch(db, number, BatchPhase.PLANNED)
+                        )
+                    await self._wait_or_stop(fault)
+                    if is_doubtful and (job := await self._found(shard.name)) is not None:
+                        return job
+        except RunStopped:
+            if not is_doubtful:
+                await self._drop(number, file)
+            raise
 
     async def _drop(self, number: int, file: str) -> None:
         """Take back a job that was not ordered after all, and what was uploaded for it."""
