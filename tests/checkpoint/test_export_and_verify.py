@@ -98,8 +98,11 @@ async def test_another_suffix_or_a_place_that_is_no_place_is_a_sentence(
 
     with pytest.raises(ConfigError, match=r"must end in \.jsonl or \.csv"):
         checkpoint.export(tmp_path / "manifest.xlsx")
-    for path in (tmp_path / "no" / "manifest.csv", tmp_path / "folder.csv"):
-        with pytest.raises(CheckpointError, match="Cannot export to"):
+    for path, remedy in (
+        (tmp_path / "no" / "manifest.csv", "create that folder"),
+        (tmp_path / "folder.csv", "see that it can be written"),
+    ):
+        with pytest.raises(CheckpointError, match=f"Cannot export to .*: {remedy}, or write"):
             checkpoint.export(path)
 
     assert _names(tmp_path) == ["folder.csv", "run"]

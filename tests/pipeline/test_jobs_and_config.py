@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import warnings
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -36,7 +37,6 @@ from tests.support import pipeline_on, simulator
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
-    from pathlib import Path
 
     from nanobatch import AcceptedImage, Candidate
 
@@ -66,6 +66,7 @@ def _pipeline(folder: Path, **options: Any) -> TwoTierPipeline:
         ({"registry": {}}, ConfigError, "registry is of type dict"),
         ({"budget": 5}, ConfigError, r"of type int: write budget=Budget\(usd='25.00'\)"),
         ({"concurrency": "8"}, ConfigError, "of type str: write concurrency=16"),
+        ({"concurrency": 10_001}, ConfigError, "at most 10,000 make sense"),
         ({"concurrency": 1.5}, ConfigError, "of type float: write concurrency=16"),
         ({"retry": 3}, ConfigError, r"of type int: write retry=Retry\(tries=3\)"),
         ({"stop": 3}, ConfigError, r"write stop=StopRule\(\)"),
@@ -120,6 +121,30 @@ async def test_what_is_no_job_is_refused(tmp_path: Path, jobs: Any, sentence: st
             await pipeline_on(server, tmp_path).run(jobs)
 
     assert server.bill.requests == 0
+
+
+async def test_a_folder_is_the_same_wherever_the_program_goes_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with simulator() as server:
+        pipeline = pipeline_on(server, Path("run"))
+        await pipeline.run([Job(id="a", prompt="a fox")])
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        again = await pipeline.run([Job(id="a", prompt="a fox")])
+
+    assert again.delivered == 1
+    assert server.bill.requests == 1
+
+
+async def test_a_listener_that_would_have_to_be_awaited_is_refused(tmp_path: Path) -> None:
+    async def listen(event: object) -> None:
+        raise AssertionError(event)
+
+    async with simulator() as server:
+        with pytest.raises(ConfigError, match=r"plain function.*pipeline.stream\(jobs\)"):
+            await pipeline_on(server, tmp_path).run([], listen)
 
 
 def test_inside_trio_too_run_sync_says_what_to_write(tmp_path: Path) -> None:

@@ -117,9 +117,12 @@ def written_whole(path: Path, *, newline: str, failing: str) -> Generator[TextIO
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
+        remedy = "make room there" if error.errno == errno.ENOSPC else "create that folder"
+        if error.errno not in (errno.ENOSPC, errno.ENOENT):
+            remedy = "see that it can be written"
         raise CheckpointError(
-            f"{failing} {path}: {error.strerror or error}. The checkpoint is untouched: make room "
-            "there, or write to another folder.",
+            f"{failing} {path}: {error.strerror or error}. The checkpoint is untouched: {remedy}, "
+            "or write to another folder.",
             path=path,
         ) from error
     finally:

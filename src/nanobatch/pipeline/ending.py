@@ -158,7 +158,9 @@ class SlotEnder:
         job, row = slot.job, slot.row
         await self._filter_failed(job, error, slot=row.number, model_id=row.model_id)
         job.held[row.stage] += 1
-        job.held_reason = f"{error} The image waits in staging and is judged by the next run."
+        job.held_reason = (
+            f"{error.sentence} The image waits in staging and is judged by the next run."
+        )
         self._land(slot, is_billed=False, is_held=True)
 
     async def accept_waiting(
@@ -198,7 +200,9 @@ class SlotEnder:
                 except FilterFailed as error:
                     await self._filter_failed(job, error, slot=kept.slot, model_id="")
                     job.held[Stage.FINISH if is_fallback else kept.stage] += 1
-                    job.held_reason = f"{error} The image waits in staging for the next run."
+                    job.held_reason = (
+                        f"{error.sentence} The image waits in staging for the next run."
+                    )
                     return False
                 with anyio.CancelScope(shield=True):  # what is accepted is told to everybody
                     if not judgement.accepted:
@@ -227,8 +231,8 @@ class SlotEnder:
         if self._filter_failures >= MAX_FILTER_FAILURES:
             self._control.abort(
                 FilterError(
-                    f"{error} That was failure {self._filter_failures} in a row; the images wait "
-                    "in staging. Fix the filter and run again.",
+                    f"{error.sentence} That was failure {self._filter_failures} in a row; the "
+                    "images wait in staging. Fix the filter and run again.",
                     filter_name=error.filter_name,
                 )
             )

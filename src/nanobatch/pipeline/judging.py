@@ -122,7 +122,7 @@ class Judge:
                 except FilterFailed as error:
                     name = error.image.path.name if error.image else "?"
                     raise FilterError(
-                        f"{error} It was told of the accepted image {name}.",
+                        f"{error.sentence} It was told of the accepted image {name}.",
                         filter_name=error.filter_name,
                     ) from error
 

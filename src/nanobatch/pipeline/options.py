@@ -26,6 +26,9 @@ KeepRejected: TypeAlias = Literal["thumbnail", "all", "none"]
 """What is kept of rejected images: a small WebP in the database, the file, or nothing."""
 
 
+MAX_CONCURRENCY: Final = 10_000
+"""Ten times what the largest quota lets in; each has a task of its own."""
+
 _KINDS: Final[tuple[tuple[str, type | UnionType, str], ...]] = (
     ("budget", Budget, "Budget(usd='25.00')"),
     ("concurrency", int, "16"),
@@ -70,8 +73,11 @@ class Options:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         self._check_types()
-        if self.concurrency < 1:
-            raise ConfigError(f"concurrency={self.concurrency}: at least 1 is needed.")
+        if not 1 <= self.concurrency <= MAX_CONCURRENCY:
+            raise ConfigError(
+                f"concurrency={self.concurrency}: at least 1 is needed, and at most "
+                f"{MAX_CONCURRENCY:,} make sense."
+            )
         if not self.filter_timeout_seconds > 0:
             raise ConfigError(
                 f"filter_timeout_seconds={self.filter_timeout_seconds}: it must be above 0."

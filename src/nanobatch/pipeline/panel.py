@@ -59,10 +59,17 @@ class FilterFailed(Exception):  # noqa: N818 - a signal between our own parts
     """Internal: a filter raised or took too long, so nobody knows whether the candidate passes."""
 
     def __init__(self, filter_name: str, message: str) -> None:
+        """Note which filter failed; `message` may end as a sentence does."""
         self.filter_name = filter_name
         self.image: AcceptedImage | None = None
         """The accepted image it was told of, if it was."""
         super().__init__(message)
+
+    @property
+    def sentence(self) -> str:
+        """Its message, with what ends a sentence: others follow."""
+        message = str(self)
+        return message if message.endswith((".", "!", "?")) else f"{message}."
 
 
 class _Begin(Protocol):

@@ -72,7 +72,7 @@ class TwoTierPipeline:
         budget: The most the checkpoint may ever cost: `Budget(usd=...)` or `Budget.unlimited()`.
         route: The route of jobs that name none; by default `auto`, or `lite` without a quality
             tier.
-        concurrency: Most requests in flight, >= 1.
+        concurrency: Most requests in flight, 1 to 10,000.
         retry: How transient faults are tried again.
         stop: When a prompt, or the batch, has had enough.
         pace: Limits of the account to keep below, in USD per ten minutes and images per minute.
@@ -132,7 +132,9 @@ class TwoTierPipeline:
                 finish_filters=chosen if finish_filters is None else _filters(finish_filters),
                 priors=priors_of(models, self._registry),
             ),
-            checkpoint=checkpoint if isinstance(checkpoint, Checkpoint) else Path(checkpoint),
+            checkpoint=checkpoint
+            if isinstance(checkpoint, Checkpoint)
+            else Path(checkpoint).absolute(),
             budget=budget,
             concurrency=concurrency,
             retry=Retry() if retry is None else retry,
@@ -294,11 +296,11 @@ class TwoTierPipeline:
         """Return what the jobs may cost beyond what the checkpoint already has; spends nothing.
 
         It takes the rates of this checkpoint or of the config, whichever rest on more slots, and
-        assumed ones, with wide bounds, where nothing was measured. Slots that other filters judged
-        or another model drew do not count. Jobs on the route `auto` are taken to be drawn on the
-        tier that it would choose for them now. Up to 20 prompts are counted
-        by the provider, free of charge, within five seconds. Where that cannot be, tokens are
-        estimated: no key, no network, a backend that is open, or an event loop that runs in this
+        assumed ones, with wide bounds, where fewer than 20 slots were measured. Slots that other
+        filters judged or another model drew do not count. Jobs on the route `auto` are taken to be
+        drawn on the tier that it would choose for them now. Up to 20 prompts are counted by the
+        provider, free of charge, within five seconds. Where that cannot be, tokens are estimated:
+        no key, no network, a backend that is open, or an event loop that runs in this
         thread (there, `await anyio.to_thread.run_sync(pipeline.forecast, jobs)` counts too).
 
         Args:

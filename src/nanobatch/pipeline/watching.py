@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import sys
@@ -146,6 +147,11 @@ class Audience:
 
 def _listener_of(progress: Watcher) -> Progress:
     given: object = progress  # whatever the caller's type checker let through
+    if inspect.iscoroutinefunction(given):
+        raise ConfigError(
+            "progress must be a plain function, not `async def`: nobody would await it. "
+            "To do async work for each event, read `async with pipeline.stream(jobs) as events`."
+        )
     if callable(progress):
         return progress
     if given is None or isinstance(given, (bool, Display)):

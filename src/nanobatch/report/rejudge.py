@@ -381,8 +381,8 @@ class Rejudging:
         self._failures += 1
         if self._failures >= MAX_FILTER_FAILURES:
             raise FilterError(
-                f"{failed} That was failure {self._failures} in a row; nothing was changed. Fix "
-                "the filter and replay again.",
+                f"{failed.sentence} That was failure {self._failures} in a row; nothing was "
+                "changed. Fix the filter and replay again.",
                 filter_name=failed.filter_name,
             ) from failed
 

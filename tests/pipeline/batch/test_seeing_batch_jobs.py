@@ -54,7 +54,7 @@ async def test_a_run_that_is_left_says_what_is_on_the_way_and_the_next_one_shows
         again = await pipeline_on(server, tmp_path, batch=LEAVE).run(JOBS, screen)
 
     assert left.ended is again.ended is Ended.WAITING
-    assert left.reason == "1 batch job is on the way: run again to collect what they bring."
+    assert left.reason == "1 batch job is on the way: run again to collect what it brings."
     assert (seen.state, seen.slots, seen.waiting) == ("pending", 5, 5)
     assert [one.slots for one in events if isinstance(one, BatchJobChanged)] == [5]
     assert code == 0

@@ -117,7 +117,7 @@ class Collector:
                     self._control.stop(
                         Ended.WAITING,
                         f"{left} batch job{'s are' if left > 1 else ' is'} on the way: run again "
-                        "to collect what they bring.",
+                        f"to collect what {'they bring' if left > 1 else 'it brings'}.",
                     )
                 with self._control.waiting():
                     await self._until_next_look(leave_at, is_quiet=is_quiet)
