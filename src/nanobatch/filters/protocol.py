@@ -18,7 +18,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Protocol, TypeAlias, cast, runtime_checkable
 from uuid import UUID
 
-from nanobatch.backend.foreign import plain_text
 from nanobatch.candidate import AcceptedImage, Candidate, Verdict
 from nanobatch.errors import ConfigError, FilterError
 
@@ -296,7 +295,7 @@ def as_verdict(result: object, *, filter_name: str) -> Verdict:
         raise _wrong(filter_name, f"returned usd={result.usd!r}; it must be a finite USD >= 0")
     return Verdict(
         accepted=accepted,
-        reason=_shown(reason) or ("" if accepted else f"rejected by {filter_name}"),
+        reason=_storable(reason) or ("" if accepted else f"rejected by {filter_name}"),
         score=_as_score(result.score, filter_name=filter_name),
         usd=usd,
         memo=memo,
@@ -376,9 +375,9 @@ def _describe(result: object) -> str:
     return f"an object of type {type(result).__name__}"
 
 
-def _shown(reason: str) -> str:
-    """Return a reason as a line that can be stored and shown; it may be a model's."""
-    return reason if reason.isprintable() else plain_text(reason)
+def _storable(reason: str) -> str:
+    """Return a reason without half characters, which a model's text may hold."""
+    return reason.encode("utf-8", "backslashreplace").decode()
 
 
 def _as_bool(value: object) -> bool | None:

@@ -123,7 +123,7 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/sending.py",
-                "            return await send(), None\n",
+                "            return _believable(await send()), None\n",
                 "            try:\n"
                 "                return await send(), None\n"
                 "            except TransientError:\n"
@@ -283,8 +283,10 @@ PLANTED: tuple[PlantedBug, ...] = (
         edits=(
             Edit(
                 "pipeline/batch/post.py",
-                "                if fault.is_unknown_money:\n                    return None\n",
-                "                if fault.is_unknown_money:\n                    continue\n",
+                "                    if fault.is_unknown_money:\n"
+                "                        return None\n",
+                "                    if fault.is_unknown_money:\n"
+                "                        continue\n",
             ),
         ),
         caught_by=(f"{BATCH_FAULTS}/test_creation.py",),
