@@ -246,5 +246,5 @@ async def test_a_filter_that_raises_over_an_earlier_image_ends_the_run_and_names
         if nth == 7:
             raise ValueError("no more")
 
-    with pytest.raises(FilterError, match=r"ValueError: no more It was told of .* image j7-1\."):
+    with pytest.raises(FilterError, match=r"ValueError: no more\. It was told of .* image j7-1\."):
         await of_nine(Hears(refuse))

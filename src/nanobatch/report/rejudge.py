@@ -321,7 +321,7 @@ class Rejudging:
             await self._panel.remember(self._remembering, accepted, told)
         except FilterFailed as failed:
             raise FilterError(
-                f"{failed} It was told of the image {accepted.path.name}.",
+                f"{failed.sentence} It was told of the image {accepted.path.name}.",
                 filter_name=failed.filter_name,
             ) from failed
 
