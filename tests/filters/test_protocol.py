@@ -384,6 +384,16 @@ def test_the_fingerprint_is_the_same_in_every_process() -> None:
     assert "0x" not in printed.pop()
 
 
+@pytest.mark.parametrize("name", ["half \ud83d", "two\nlines"])
+def test_a_name_that_cannot_be_stored_and_shown_is_refused(name: str) -> None:
+    class Named(Plain):
+        def __init__(self) -> None:
+            self.name = name
+
+    with pytest.raises(ConfigError, match="one printable line, not "):
+        checked(Named())
+
+
 @pytest.mark.parametrize("method", ["seen", "again"])
 def test_a_filter_that_would_learn_in_a_coroutine_nobody_awaits_is_refused(method: str) -> None:
     class Learns(Plain):

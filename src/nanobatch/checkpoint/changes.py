@@ -98,6 +98,11 @@ class Settlement:
     usage: TokenUsage | None = None
     note: str = ""
 
+    @property
+    def cost_nano(self) -> int:
+        """What it counts for, nano-dollars: unknown money is in it."""
+        return self.usd_nano + self.unknown_nano
+
 
 def begin(
     db: sqlite3.Connection,

@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 CHUNK_BYTES = 1 << 20
+_REMEDIES = {errno.ENOSPC: "make room there", errno.ENOENT: "create that folder"}
 _NO_LINKS = frozenset({errno.EPERM, errno.ENOTSUP, errno.EXDEV, errno.EMLINK, errno.ENOSYS})
 _NO_FOLDER_SYNC = frozenset({errno.EINVAL, errno.ENOTSUP})
 # A link somebody put in a file's place is not the file; a pipe must not make us wait.
@@ -117,9 +118,7 @@ def written_whole(path: Path, *, newline: str, failing: str) -> Generator[TextIO
             os.fsync(file.fileno())
         part.replace(path)
     except OSError as error:
-        remedy = "make room there" if error.errno == errno.ENOSPC else "create that folder"
-        if error.errno not in (errno.ENOSPC, errno.ENOENT):
-            remedy = "see that it can be written"
+        remedy = _REMEDIES.get(error.errno or 0, "see that it can be written")
         raise CheckpointError(
             f"{failing} {path}: {error.strerror or error}. The checkpoint is untouched: {remedy}, "
             "or write to another folder.",

@@ -107,7 +107,7 @@ class Asker:
                 raise RunStopped
             reply, fault = await send_once(self._control, lambda: backend.generate_json(request))
             settlement = _settlement(about, call, reply, fault, model=model, worst_nano=worst_nano)
-            cost_nano = settlement.usd_nano + settlement.unknown_nano
+            cost_nano = settlement.cost_nano
             if reply is not None:
                 self._caller.answered(ticket, cost_nano=cost_nano)
             with anyio.CancelScope(shield=True):  # paid for: it must reach the ledger

@@ -13,7 +13,7 @@ from nanobatch.errors import AccountError, TransientError
 from nanobatch.models.money import nano_of_usd
 from nanobatch.pipeline.control import Ended, RunStopped
 from nanobatch.pipeline.sending import send_once
-from nanobatch.pipeline.settling import cost_of
+from nanobatch.pipeline.settling import settlement_of
 from nanobatch.policy.retry import at_least
 
 if TYPE_CHECKING:
@@ -97,13 +97,11 @@ class Caller:
             reply, fault = await send_once(
                 self._control, lambda: self._backend.generate(order.request)
             )
+            settlement = settlement_of(order.what, call, reply, fault, worst_nano=worst_nano)
             if reply is not None:
-                cost = cost_of(order.what, reply, worst_nano=worst_nano)
-                self.answered(ticket, cost_nano=cost)
-            answer = await self._settler.settle(
-                order.what, call, reply, fault, worst_nano=worst_nano
-            )
-            cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
+                self.answered(ticket, cost_nano=settlement.cost_nano)
+            answer = await self._settler.settle(order.what, settlement, reply, fault)
+            cost_nano = settlement.cost_nano
             if fault is not None:
                 self.learn(fault, ticket)
         finally:

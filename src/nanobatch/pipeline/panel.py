@@ -123,16 +123,16 @@ class Panel:
         """
         for needs_turn, together in groupby(filters, key=_works_here):
             async with self._turns if needs_turn else nullcontext():
-                for ours, some in groupby(together, key=only_looks):
-                    in_a_row = list(some)
-                    if ours and len(in_a_row) > 1 and not judgement.is_again:
-                        await self._ask_in_a_row(in_a_row, candidate)
+                for ours, group in groupby(together, key=only_looks):
+                    some = list(group)
+                    if ours and len(some) > 1 and not judgement.is_again:
+                        await self._ask_in_a_row(some, candidate)
                     try:
-                        for one in in_a_row:
+                        for one in some:
                             if not await self._passes(judgement, one, candidate, ask=ask):
                                 return
                     finally:
-                        self._forget(in_a_row, candidate)
+                        self._forget(some, candidate)
 
     async def remember(
         self, filters: Sequence[AnyFilter], image: AcceptedImage, memos: dict[str, bytes]

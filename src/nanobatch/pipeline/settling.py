@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from nanobatch.pipeline.bills import SlotBills
     from nanobatch.pipeline.events import Event
 
-__all__ = ["Answer", "Purchase", "Settler", "Staged", "cost_of"]
+__all__ = ["Answer", "Purchase", "Settler", "Staged", "settlement_of"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,14 +80,19 @@ class Settler:
     async def settle(
         self,
         bought: Purchase,
-        call: int,
+        settlement: Settlement,
         reply: Reply | None,
         fault: Exception | None,
-        *,
-        worst_nano: int,
     ) -> Answer:
-        """Put the images on the disk, then the settlement into the ledger."""
-        settlement = _settlement(bought, call, reply, fault, worst_nano=worst_nano)
+        """Put the images on the disk, then the settlement into the ledger.
+
+        Args:
+            bought: What the call is for.
+            settlement: What `settlement_of` says of it.
+            reply: What came; `None` if nothing did.
+            fault: Why nothing came.
+        """
+        call = settlement.call
         images = tuple(reversed(reply.images)) if reply else ()
         numbers = [self._store.new_candidate() for _ in images]
         body = fault.body if isinstance(fault, TransientError) else b""
@@ -149,13 +154,7 @@ class Settler:
             )
 
 
-def cost_of(bought: Purchase, reply: Reply, *, worst_nano: int) -> int:
-    """Return what an answer costs, nano-dollars; the worst case if it does not say."""
-    settlement = _settlement(bought, 0, reply, None, worst_nano=worst_nano)
-    return settlement.usd_nano + settlement.unknown_nano
-
-
-def _settlement(
+def settlement_of(
     bought: Purchase,
     call: int,
     reply: Reply | None,

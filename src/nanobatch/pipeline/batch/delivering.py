@@ -10,7 +10,7 @@ from nanobatch.checkpoint import Leftover, SlotState
 from nanobatch.checkpoint.batches import awaited_call
 from nanobatch.checkpoint.changes import NewFailure, fail, set_slot
 from nanobatch.pipeline.outcome import Arrival
-from nanobatch.pipeline.settling import Purchase
+from nanobatch.pipeline.settling import Purchase, settlement_of
 
 if TYPE_CHECKING:
     import sqlite3
@@ -78,10 +78,9 @@ class Delivery:
                 job_id=one.job_id,
                 by_batch=True,
             )
-            answer = await self._settler.settle(
-                bought, call, reply, fault, worst_nano=one.worst_nano
-            )
-            cost_nano = answer.settlement.usd_nano + answer.settlement.unknown_nano
+            settlement = settlement_of(bought, call, reply, fault, worst_nano=one.worst_nano)
+            answer = await self._settler.settle(bought, settlement, reply, fault)
+            cost_nano = settlement.cost_nano
             self._purse.settle(reserved_nano=one.worst_nano, cost_nano=cost_nano)
             self._admission.note_cost(
                 one.row.model_id, reserved_nano=one.worst_nano, cost_nano=cost_nano
